@@ -1,0 +1,3 @@
+"""plumbline keeps the network of Kubernetes nodes true to one network.yaml."""
+
+__version__ = "0.1.0"

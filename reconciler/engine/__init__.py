@@ -1,0 +1,1 @@
+"""Pure: rows wanted and rows seen in, a plan out. Start reading at `pipeline.py`."""

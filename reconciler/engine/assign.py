@@ -1,0 +1,33 @@
+"""Handles: numbers that the kernel wants from us where rows are known by something better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.engine.kind import Kind, Kinds
+from reconciler.engine.model import Key, Seen, Wanted
+
+
+def assign(kinds: Kinds, wanted: Wanted, seen: Seen) -> Wanted:
+    """Give every wanted row its handle, and every row that points to one that number.
+
+    Parents come before children in rank, so one pass is enough.
+    """
+    handles: dict[str, dict[Key, int]] = {}
+
+    def handle(kind: str, key: Key) -> int:
+        return handles.get(kind, {}).get(key, 0)
+
+    assigned = {}
+    for name, kind in kinds.items():
+        rows: Iterable[object] = wanted.rows(name)
+        if type(kind).resolve is not Kind.resolve:
+            rows = [kind.resolve(row, handle) for row in rows]
+        if type(kind).assign is not Kind.assign:
+            rows = list(kind.assign(rows, seen.rows(name)))
+            handles[name] = {row.key: number for row in rows if (number := kind.handle(row)) is not None}  # type: ignore[attr-defined]
+        elif type(kind).resolve is Kind.resolve:
+            assigned[name] = wanted.of(name)
+            continue
+        assigned[name] = {row.key: row for row in rows}  # type: ignore[attr-defined]
+    return Wanted(assigned)

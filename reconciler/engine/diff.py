@@ -1,0 +1,130 @@
+"""Wanted against seen: what differs, and what we must not touch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from reconciler.engine.kind import Kind, Kinds
+from reconciler.engine.model import Change, Claim, Conflict, Key, Owner, Seen, Wanted
+
+NOT_WANTED = "nothing in network.yaml wants this"
+SURPLUS = "a second one under the same key"
+
+
+class Diff(NamedTuple):
+    """What has to change, and the wanted rows that somebody else's objects stand in the way of."""
+
+    changes: list[Change]
+    conflicts: list[Conflict]
+
+
+def diff(kinds: Kinds, wanted: Wanted, seen: Seen) -> Diff:
+    """Compare kind by kind. A kind that could not be observed yields nothing: no answer is no news."""
+    found = Diff([], [])
+    for name, kind in kinds.items():
+        if seen.failure(name):
+            continue
+        one = _diff_kind(kind, wanted, seen)
+        found.changes.extend(one.changes)
+        found.conflicts.extend(one.conflicts)
+    return _claims(kinds, seen, found)
+
+
+def _diff_kind(kind: Kind[Any], wanted: Wanted, seen: Seen) -> Diff:
+    """Split seen rows into ours and foreign *before* keying: kernel keys are not always unique."""
+    want = wanted.of(kind.name)
+    matched: set[Key] = set()
+    rest: list[Any] = []
+    for row in seen.rows(kind.name):
+        new = want.get(row.key)
+        if new is not None and row.key not in matched and kind.same(row, new):
+            matched.add(row.key)
+        else:
+            rest.append(row)
+
+    ours: dict[Key, list[Any]] = {}
+    foreign: dict[Key, list[Any]] = {}
+    for row in rest:
+        side = ours if kind.owner(row, seen) is Owner.OURS else foreign
+        side.setdefault(row.key, []).append(row)
+
+    changes: list[Change] = []
+    conflicts: list[Conflict] = []
+    for key, new in want.items():
+        if key in matched:
+            continue
+        mine = ours.pop(key, None)
+        if mine:
+            changes.append(_update(kind, mine[0], new))
+            changes += [Change(kind.name, row, None, SURPLUS) for row in mine[1:]]
+        elif key in foreign and kind.adopts(new):
+            changes.append(_update(kind, foreign[key][0], new))
+        elif key in foreign and not kind.shares_keys:
+            conflicts.append(_conflict(kind, new, foreign[key][0]))
+        else:
+            changes.append(Change(kind.name, None, new, ""))
+    if kind.deletes:
+        for key, mine in ours.items():
+            reason = SURPLUS if key in want else NOT_WANTED
+            changes += [Change(kind.name, row, None, reason) for row in mine]
+    return Diff(changes, conflicts)
+
+
+def _update(kind: Kind[Any], old: Any, new: Any) -> Change:
+    differs = ", ".join(kind.differs(old, new))
+    return Change(kind.name, old, new, f"differs in {differs}", kind.replaces(old, new) or "")
+
+
+def _conflict(kind: Kind[Any], new: Any, foreign: Any) -> Conflict:
+    return Conflict(
+        kind.name,
+        new,
+        foreign,
+        f"{kind.ref(new)} exists and is not ours (differs in {', '.join(kind.differs(foreign, new))})",
+        "remove it, choose another name in network.yaml, or say `adopt: true` there to manage the stated "
+        "attributes of the object as it is",
+    )
+
+
+def _claims(kinds: Kinds, seen: Seen, found: Diff) -> Diff:
+    """Turn changes whose claim a foreign row holds into conflicts."""
+    for name, kind in kinds.items():
+        if type(kind).claims is Kind.claims:
+            continue
+        held = foreign_claims(kind, seen.rows(name), seen)
+        if not held:
+            continue
+        kept: list[Change] = []
+        for change in found.changes:
+            blocker = _blocker(kind, change, held)
+            if blocker is None:
+                kept.append(change)
+                continue
+            claim, row = blocker
+            found.conflicts.append(
+                Conflict(
+                    name,
+                    change.new,
+                    row,
+                    f"{kind.ref(change.new)} needs {claim}, which {kind.ref(row)} holds and is not ours",
+                    f"remove {kind.ref(row)}, or choose another value in network.yaml",
+                )
+            )
+        found = Diff(kept, found.conflicts)
+    return found
+
+
+def _blocker(kind: Kind[Any], change: Change, held: dict[Claim, Any]) -> tuple[Claim, Any] | None:
+    if change.kind != kind.name or change.new is None:
+        return None
+    for claim in kind.claims(change.new):
+        holder = held.get(claim)
+        if holder is not None and holder.key != change.new.key:
+            return claim, holder
+    return None
+
+
+def foreign_claims(kind: Kind[Any], rows: Iterable[Any], seen: Seen) -> dict[Claim, Any]:
+    """What other people's rows hold."""
+    return {claim: row for row in rows if kind.owner(row, seen) is Owner.FOREIGN for claim in kind.claims(row)}

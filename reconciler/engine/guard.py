@@ -1,0 +1,88 @@
+"""What must not run: by itself, in this pass, or without a person's word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from reconciler.engine.diff import NOT_WANTED
+from reconciler.engine.kind import Kind, Kinds
+from reconciler.engine.model import Action, Conflict, Owner, Ref, Refusal, Seen, Verb, Wanted
+
+
+class Limits(NamedTuple):
+    """A plan that deletes or replaces more than this of our rows of one kind needs a person's word."""
+
+    share: float = 0.3
+    floor: int = 20
+
+
+def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], conflicts: Sequence[Conflict]) -> list[Action]:
+    """Hold what needs something refused, unseen or absent, transitively; and what waits for the rest."""
+    refused = {kinds[conflict.kind].ref(conflict.new) for conflict in conflicts}
+    present = _Present(kinds, wanted, seen)
+    held: list[Action] = []
+    for action in actions:
+        why = "" if action.verb is Verb.DELETE else _why_not(action, refused, present, seen)
+        if why:
+            refused.add(action.ref)
+            action = action._replace(held=why)
+        held.append(action)
+    unsettled = bool(conflicts) or any(seen.failure(name) for name in seen)
+    waiting = [type(kinds[action.change.kind]).waits is not Kind.waits and kinds[action.change.kind].waits(action.change.row) for action in held]
+    if unsettled or not all(waiting):
+        held = [
+            action._replace(held="after everything else is in place") if wait and not action.held else action
+            for action, wait in zip(held, waiting, strict=True)
+        ]
+    return held
+
+
+def _why_not(action: Action, refused: set[Ref], present: _Present, seen: Seen) -> str:
+    for need in action.needs:
+        if need in refused:
+            return f"needs {need}, which is refused"
+        if seen.failure(need.kind):
+            return f"needs {need}, and that could not be observed: {seen.failure(need.kind)}"
+        if need not in present:
+            return f"needs {need}, which does not exist"
+    return ""
+
+
+class _Present:
+    """The refs that exist or will: a set per kind that is asked for."""
+
+    def __init__(self, kinds: Kinds, wanted: Wanted, seen: Seen) -> None:
+        self._kinds, self._wanted, self._seen = kinds, wanted, seen
+        self._refs: dict[str, set[Ref]] = {}
+
+    def __contains__(self, ref: Ref) -> bool:
+        refs = self._refs.get(ref.kind)
+        if refs is None:
+            kind = self._kinds[ref.kind]
+            refs = {kind.ref(row) for row in self._seen.rows(ref.kind)}
+            refs |= {kind.ref(row) for row in self._wanted.rows(ref.kind)}
+            self._refs[ref.kind] = refs
+        return ref in refs
+
+
+def limit(kinds: Kinds, seen: Seen, actions: Iterable[Action], limits: Limits) -> Refusal | None:
+    """Refuse a plan that takes away too much at once, until a person confirms its digest."""
+    going = Counter(
+        action.change.kind
+        for action in actions
+        if action.verb is Verb.DELETE and (action.note == NOT_WANTED or action.change.replace)
+    )
+    for name, count in going.items():
+        if count <= limits.floor:
+            continue
+        kind = kinds[name]
+        ours = sum(kind.owner(row, seen) is Owner.OURS for row in seen.rows(name))
+        if count > limits.share * ours:
+            return Refusal(
+                f"the plan deletes or replaces {count} of our {ours} {name} rows; "
+                f"limits.maxDeletes allows {limits.share:.0%}, or {limits.floor}",
+                "read the plan; if it is right, confirm it with --force DIGEST, or raise limits.maxDeletes",
+            )
+    return None

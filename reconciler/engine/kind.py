@@ -1,0 +1,234 @@
+"""What the engine has to be told about one kind of row, and what a kind may ask of its node."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+from reconciler.engine.model import (
+    Claim,
+    Key,
+    Owner,
+    R,
+    Ref,
+    Row,
+    Seen,
+    StagedFile,
+    Wanted,
+    fields,
+)
+
+T = TypeVar("T")
+
+
+class ObservationFailed(Exception):
+    """A question to the node was not answered. Never to be read as "nothing there"."""
+
+
+class Dump(NamedTuple):
+    """A netlink dump request: message type and the fixed header that follows nlmsghdr (rtnetlink(7))."""
+
+    type: int
+    body: bytes
+
+
+class Reader(Protocol):
+    """The questions that a kind may ask. Every method raises ObservationFailed when unanswered."""
+
+    def dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
+        """All messages of a complete dump, as received: buffers of whole netlink messages."""
+
+    def decoded(
+        self, netns: str, request: Dump, decode: Callable[[tuple[bytes, ...]], T], *, volatile: Callable[[bytes], bytes] | None = None
+    ) -> T:
+        """`decode(dump(...))`, remembered while the dump stays the same to the byte.
+
+        `volatile` blanks bytes that change by themselves (ages) before the comparison.
+        """
+
+    def interfaces(self, netns: str) -> Mapping[int, str]:
+        """Index to name of every interface of a namespace."""
+
+    def tool(self, netns: str, words: Sequence[str]) -> str:
+        """What a read-only command prints on standard output."""
+
+    def read(self, netns: str, path: str) -> bytes | None:
+        """A file's content as seen from a namespace; None where there is no such file."""
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """The names in a folder, sorted; empty where there is no such folder."""
+
+
+class Scope(NamedTuple):
+    """What to observe: the namespaces, and what the spec names where not all can be listed."""
+
+    netns: tuple[str, ...]  # "" is the node's own
+    wanted: Wanted
+    root: str = ""  # folder that stands for / in `file` rows (a lab's node); empty on a real one
+
+
+class Kind(ABC, Generic[R]):
+    """All that is known of one sort of row. One folder under `reconciler/kinds/` each.
+
+    A subclass must
+      * name itself, its rank (parents before children) and its row type,
+      * observe every row of its sort, normalised, without what the kernel made by itself,
+      * tell from marks in the kernel which seen rows are ours,
+      * have create.j2, update.j2 and delete.j2 beside it (update may be missing where
+        every difference replaces; delete where nothing is ever deleted),
+      * list in `grammar` the first words that its lines may begin with.
+    It may say what a row needs, claims, loses; all of these are pure.
+    """
+
+    name: ClassVar[str]
+    rank: ClassVar[int]
+    row: ClassVar[type[Any]]
+    grammar: ClassVar[tuple[tuple[str, ...], ...]]
+    uncompared: ClassVar[int] = 1  # trailing fields that are not compared: handles and origin
+    detach_first: ClassVar[bool] = False  # deleted explicitly before a parent that dies (far faster)
+    shares_keys: ClassVar[bool] = False  # the kernel holds our row beside a foreign one of the same key
+    rechecked: ClassVar[bool] = False  # its name can change hands: looked at again before it is written to
+    deletes: ClassVar[bool] = True  # False: a row that leaves the spec stays as it is
+    poll: ClassVar[float | None] = None  # seconds between looks, where the kernel sends no event
+    events: ClassVar[tuple[int, ...]] = ()  # rtnetlink multicast groups that tell of this kind
+
+    # -- effects, through the Reader only ------------------------------------------------
+
+    @abstractmethod
+    def observe(self, io: Reader, scope: Scope) -> Iterable[R]:
+        """Every row of this kind in scope. Raises ObservationFailed."""
+
+    # -- pure ------------------------------------------------------------------------------
+
+    @abstractmethod
+    def owner(self, row: R, seen: Seen) -> Owner:
+        """Whose a seen row is: how does a daemon with no memory recognise it as ours?"""
+
+    def netns(self, row: R) -> str:
+        """The namespace that a row's lines run in."""
+        name: str = getattr(row.key, "netns", "")
+        return name
+
+    def ref(self, row: R) -> Ref:
+        """The name by which other rows need this one."""
+        return Ref(self.name, row.key)
+
+    def needs(self, row: R) -> tuple[Ref, ...]:
+        """What must exist before this row can."""
+        return ()
+
+    def claims(self, row: R) -> tuple[Claim, ...]:
+        """Resources that this row holds alone."""
+        return ()
+
+    def replaces(self, old: R, new: R) -> str | None:
+        """Why `old` cannot become `new` in place; None when it can."""
+        return None
+
+    def loses(self, old: R, new: R) -> frozenset[str]:
+        """Kinds whose rows on this one the kernel destroys when `old` is updated to `new`."""
+        return frozenset()
+
+    def without(self, row: R, parent: Ref) -> R | None:
+        """What is left of a seen row once something that it needs is gone; None: nothing."""
+        return None
+
+    def fresh(self, row: R) -> R | None:
+        """The row that a bare create would make: create templates state what differs from it."""
+        return None
+
+    def waits(self, row: R) -> bool:
+        """True for a row that is put in place only once everything else is as it should be."""
+        return False
+
+    def resolve(self, row: R, handle: Callable[[str, Key], int]) -> R:
+        """The row with the handles of those it points to filled in."""
+        return row
+
+    def assign(self, wanted: Iterable[R], seen: Sequence[R]) -> Iterable[R]:
+        """The wanted rows with their own handles chosen: the seen one, else a free one."""
+        return wanted
+
+    def handle(self, row: R) -> int | None:
+        """The handle of a row, for kinds that have one."""
+        return None
+
+    def identity(self, row: R) -> int | None:
+        """What tells a seen row from another one that took its name since (an interface index)."""
+        return None
+
+    def adopts(self, row: R) -> bool:
+        """True for a wanted row that may manage a foreign object (`adopt: true`, physical NICs)."""
+        return bool(getattr(row, "adopt", False))
+
+    def staged(self, row: R) -> tuple[StagedFile, ...]:
+        """Contents to be written beside their targets before the lines run."""
+        return ()
+
+    def describe(self, row: R) -> str:
+        """A few words that say to a person what the row is; empty where its line says it all."""
+        return ""
+
+    # -- derived ---------------------------------------------------------------------------
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The names of the compared fields."""
+        return fields(self.row)[1 : -self.uncompared]
+
+    def same(self, old: R, new: R) -> bool:
+        """Whether a seen row is as wanted."""
+        end = -self.uncompared
+        return old[1:end] == new[1:end] or not self.differs(old, new)  # type: ignore[index]
+
+    def differs(self, old: R, new: R) -> tuple[str, ...]:
+        """The attributes that have to change, dotted where they are nested."""
+        found: list[str] = []
+        for name in self.attributes:
+            found += different(name, getattr(old, name), getattr(new, name))
+        return tuple(found)
+
+    @property
+    def folder(self) -> Path:
+        """Where templates, cases and the attribute table of this kind are."""
+        import importlib
+
+        module = importlib.import_module(type(self).__module__)
+        return Path(str(module.__file__)).parent
+
+
+def different(name: str, old: Any, new: Any) -> list[str]:
+    """Names of the parts in which `new` asks for something that `old` is not."""
+    if new is None or old == new:
+        return []
+    if type(old) is type(new) and hasattr(new, "_fields"):
+        return [
+            found
+            for part in new._fields
+            for found in different(f"{name}.{part}", getattr(old, part), getattr(new, part))
+        ]
+    return [name]
+
+
+class Kinds(Mapping[str, Kind[Any]]):
+    """The kinds in force, by name, in the order of their rank."""
+
+    def __init__(self, kinds: Iterable[Kind[Any]]) -> None:
+        ordered = sorted(kinds, key=lambda kind: (kind.rank, kind.name))
+        self._by_name = {kind.name: kind for kind in ordered}
+        self._by_row = {kind.row: kind for kind in ordered}
+
+    def __getitem__(self, name: str) -> Kind[Any]:
+        return self._by_name[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def of(self, row: Row) -> Kind[Any]:
+        """The kind of a row, by its type."""
+        return self._by_row[type(row)]

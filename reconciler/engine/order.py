@@ -1,0 +1,171 @@
+"""From differences to steps: what dies with its parent, what has to be made again, what comes first.
+
+A parent dies *early* when it is replaced, when its deletion frees a claim that a
+wanted row needs, or when an update destroys what hangs on it; its children are
+then made again. A parent dies *late* when nothing wants it any more; children
+that move away from it are plain updates before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, NamedTuple
+
+from reconciler.engine.kind import Kind, Kinds
+from reconciler.engine.model import Action, Change, Owner, Ref, Seen, Verb, Wanted
+
+
+class Step(NamedTuple):
+    """One verb of one change, not yet rendered."""
+
+    verb: Verb
+    change: Change
+    note: str
+
+
+def order(kinds: Kinds, wanted: Wanted, seen: Seen, changes: Iterable[Change]) -> list[Action]:
+    """Every step of the changes, in an order in which nothing is named before it exists."""
+    by_ref = {(change.kind, id(change.old) if change.new is None else change.row.key): change for change in changes}
+    early = _early(kinds, by_ref.values())
+    detached = _cascade(kinds, wanted, seen, by_ref, early)
+    late = {kinds[c.kind].ref(c.old) for c in by_ref.values() if c.new is None} - set(early)
+    steps = {"detach": detached, "early": [], "make": [], "late": []}  # type: dict[str, list[Step]]
+    for change in by_ref.values():
+        kind = kinds[change.kind]
+        if change.new is None:
+            dying_parent = next((need for need in kind.needs(change.old) if need in late or need in early), None)
+            if dying_parent is not None and not kind.detach_first:
+                if kind.without(change.old, dying_parent) is None:
+                    continue  # it goes with its parent, without a line of its own
+            when = "early" if kind.ref(change.old) in early else "late"
+            steps[when].append(Step(Verb.DELETE, change, change.reason))
+        elif change.replace:
+            steps["early"].append(Step(Verb.DELETE, change, f"made anew: {change.replace}"))
+            steps["make"].append(Step(Verb.CREATE, change, f"made anew: {change.replace}"))
+        elif change.old is None:
+            steps["make"].append(Step(Verb.CREATE, change, change.reason))
+        else:
+            steps["make"].append(Step(Verb.UPDATE, change, change.reason))
+    return [
+        *_ranked(kinds, steps["detach"], descending=True),
+        *_ranked(kinds, steps["early"], descending=True),
+        *_ranked(kinds, steps["make"]),
+        *_ranked(kinds, steps["late"], descending=True),
+    ]
+
+
+def _early(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, str]:
+    """Parents that die before anything is made, each with the reason."""
+    early: dict[Ref, str] = {}
+    needed = {}
+    for change in changes:
+        if change.new is not None:
+            for claim in kinds[change.kind].claims(change.new):
+                needed[claim] = change
+    for change in changes:
+        kind = kinds[change.kind]
+        if change.old is None:
+            continue
+        if change.replace:
+            early[kind.ref(change.old)] = "is made anew"
+        elif change.new is None and any(claim in needed for claim in kind.claims(change.old)):
+            early[kind.ref(change.old)] = "makes room"
+    return early
+
+
+def _cascade(kinds: Kinds, wanted: Wanted, seen: Seen, changes: dict[Any, Change], early: dict[Ref, str]) -> list[Step]:
+    """Follow the deaths of parents down to their children; returns explicit deletes that go first.
+
+    Changes `changes` (rows that die and are wanted are made again) and `early`
+    (rows that die are parents too).
+    """
+    losses = {}  # parent → kinds of children that an update of it destroys
+    for change in changes.values():
+        if change.old is not None and change.new is not None and not change.replace:
+            kind = kinds[change.kind]
+            lost = kind.loses(change.old, change.new)
+            if lost:
+                losses[kind.ref(change.old)] = lost
+    detached: list[Step] = []
+    if not early and not losses:
+        return detached
+    for name, kind in kinds.items():
+        settled = False
+        while not settled:  # links hang on links: again until no further one dies
+            settled = True
+            for row in seen.rows(name):
+                ref = kind.ref(row)
+                if ref in early:
+                    continue
+                parent = _dead_parent(kind, row, name, early, losses)
+                if parent is None:
+                    continue
+                died = _bereave(kind, row, parent, wanted, seen, changes, detached, parent in early)
+                if died:
+                    early[ref] = f"goes with {parent}"
+                    settled = False
+    return detached
+
+
+def _dead_parent(kind: Kind[Any], row: Any, name: str, early: dict[Ref, str], losses: dict[Ref, frozenset[str]]) -> Ref | None:
+    for need in kind.needs(row):
+        if need in early or name in losses.get(need, ()):
+            return need
+    return None
+
+
+def _bereave(
+    kind: Kind[Any],
+    row: Any,
+    parent: Ref,
+    wanted: Wanted,
+    seen: Seen,
+    changes: dict[Any, Change],
+    detached: list[Step],
+    gone: bool,
+) -> bool:
+    """What becomes of a row whose parent dies (`gone`) or is updated destructively. True: it dies too."""
+    new = wanted.of(kind.name).get(row.key)
+    left = kind.without(row, parent) if gone else None
+    if left is not None:
+        if new is not None and not kind.same(left, new):
+            changes[kind.name, row.key] = Change(kind.name, left, new, f"put back: {parent} is made anew")
+        return False
+    ours = kind.owner(row, seen) is Owner.OURS or (new is not None and kind.same(row, new))
+    if ours and gone and kind.detach_first:
+        changes.pop((kind.name, id(row)), None)
+        detached.append(Step(Verb.DELETE, Change(kind.name, row, new, ""), f"goes first: {parent} is removed"))
+    if new is not None and ours:
+        changes[kind.name, row.key] = Change(kind.name, None, new, f"put back: {parent} is made anew" if gone else f"put back: {parent} changes")
+    return True
+
+
+def _ranked(kinds: Kinds, steps: list[Step], *, descending: bool = False) -> list[Action]:
+    """Steps by rank; inside one rank in the intents' order, but parents before children."""
+    by_kind: dict[str, list[Step]] = {}
+    for step in steps:
+        by_kind.setdefault(step.change.kind, []).append(step)
+    names = [name for name in kinds if name in by_kind]
+    actions: list[Action] = []
+    for name in reversed(names) if descending else names:
+        kind = kinds[name]
+        mine = [_action(kind, step) for step in by_kind[name]]
+        if any(need.kind == name for action in mine for need in action.needs):
+            mine = _topological(mine)
+        actions += reversed(mine) if descending else mine
+    return actions
+
+
+def _action(kind: Kind[Any], step: Step) -> Action:
+    row = step.change.old if step.verb is Verb.DELETE else step.change.new
+    return Action(step.verb, step.change, kind.ref(row), kind.needs(row), note=step.note)
+
+
+def _topological(actions: list[Action]) -> list[Action]:
+    by_ref = {action.ref: action for action in actions}
+    graph = TopologicalSorter({a.ref: [need for need in a.needs if need in by_ref] for a in actions})
+    try:
+        return [by_ref[ref] for ref in graph.static_order()]
+    except CycleError:
+        return actions  # a veth pair names each other; the kernel makes both at once

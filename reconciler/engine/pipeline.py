@@ -1,0 +1,42 @@
+"""The main flow: assign → diff → order → block → render → digest. Pure; read this first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from reconciler.engine import guard
+from reconciler.engine.assign import assign
+from reconciler.engine.diff import diff
+from reconciler.engine.guard import Limits
+from reconciler.engine.kind import Kinds
+from reconciler.engine.model import Action, Plan, Seen, Wanted
+from reconciler.engine.order import order
+from reconciler.engine.render import Renderer
+
+
+def make_plan(node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen: Seen, limits: Limits = Limits()) -> Plan:
+    """What would have to run on `node` for `seen` to become `wanted`, in order, as the lines themselves."""
+    wanted = assign(kinds, wanted, seen)
+    found = diff(kinds, wanted, seen)
+    actions = order(kinds, wanted, seen, found.changes)
+    actions = guard.block(kinds, wanted, seen, actions, found.conflicts)
+    actions = renderer.render(actions)
+    failures = tuple(f"{name}: {failure}" for name in seen if (failure := seen.failure(name)))
+    refusal = guard.limit(kinds, seen, actions, limits)
+    return Plan(node, tuple(actions), tuple(found.conflicts), failures, refusal, digest(actions))
+
+
+def digest(actions: Iterable[Action]) -> str:
+    """sha256 over every line and every staged content of the actions that would run; "" for none."""
+    total = hashlib.sha256()
+    empty = True
+    for action in actions:
+        if action.held:
+            continue
+        empty = False
+        for line in action.lines:
+            total.update(f"{line}\n".encode())
+        for file in action.files:
+            total.update(f"{file.path} {file.mode:o} {len(file.content)}\n".encode() + file.content)
+    return "" if empty else total.hexdigest()

@@ -1,0 +1,235 @@
+"""One round: observe, plan, execute, observe again, until the plan is empty.
+
+Success is an empty plan, not the absence of failed commands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple, Protocol
+
+from reconciler.engine.guard import Limits
+from reconciler.engine.kind import Kind, Kinds, Reader, Scope
+from reconciler.engine.model import Action, Owner, Plan, Ref, Seen, Verb
+from reconciler.engine.observe import observe
+from reconciler.engine.pipeline import make_plan
+from reconciler.engine.render import Renderer
+
+PASSES = 6  # a cold start with a held file takes two; each further pass needs progress in the one before
+
+
+class Failure(NamedTuple):
+    """Why an action is not done. `ran` is False when its line never came to run (the batch ended before it)."""
+
+    message: str
+    ran: bool = True
+
+
+class Executor(Protocol):
+    """Runs lines in a node. Never raises for what a line does; a stopped tool is a Failure of its lines."""
+
+    def run(self, actions: Sequence[Action]) -> list[Failure | None]:
+        """Run the lines of consecutive actions, in order, in as few processes as their tools allow.
+
+        Returns for each action None, or why it is not done. Lines after a failed
+        one run all the same.
+        """
+
+
+class Node(Reader, Executor, Protocol):
+    """One node: what can be asked of it, and what can run in it."""
+
+
+class Outcome(NamedTuple):
+    """What became of one action."""
+
+    action: Action
+    failure: Failure | None
+
+
+class Result(NamedTuple):
+    """A round: the plans it made (the last one is what remains), and what was run."""
+
+    plans: tuple[Plan, ...]
+    outcomes: tuple[Outcome, ...]
+    errors: tuple[str, ...]
+    seen: Seen
+
+    @property
+    def converged(self) -> bool:
+        return self.plans[-1].empty
+
+    @property
+    def first(self) -> Plan:
+        return self.plans[0]
+
+    @property
+    def last(self) -> Plan:
+        return self.plans[-1]
+
+
+Progress = Callable[[int, int], None]  # actions done, actions in this pass
+
+
+def silent(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+class Round:
+    """Converges one node. Holds no state between calls but the compiled templates."""
+
+    def __init__(self, node: Node, kinds: Kinds, *, limits: Limits = Limits(), name: str = "") -> None:
+        self._node, self._kinds, self._limits, self._name = node, kinds, limits, name
+        self._renderer = Renderer(kinds)
+
+    def plan(self, scope: Scope) -> tuple[Plan, Seen]:
+        """What would run now."""
+        seen = observe(self._kinds, self._node, scope)
+        return make_plan(self._name, self._kinds, self._renderer, scope.wanted, seen, self._limits), seen
+
+    def converge(self, scope: Scope, *, confirmed: str = "", expect: str = "", progress: Progress = silent) -> Result:
+        """Plan and run until nothing is left to do, or nothing more can be done.
+
+        confirmed: a digest that a person has confirmed; lifts the guard for that plan.
+        expect: run only if the first plan has this digest.
+        """
+        plan, seen = self.plan(scope)
+        plans, outcomes = [plan], list[Outcome]()
+        errors: list[str] = []
+        if expect and plan.digest != expect:
+            message = f"the plan is now {plan.digest or 'empty'}, not {expect}: read it again"
+            return Result((plan,), (), (message,), seen)
+        alone: dict[tuple[Ref, Verb], int] = {}
+        tried: set[Action] = set()
+        for _ in range(PASSES):
+            if plan.refusal is not None and plan.digest != confirmed:
+                break
+            todo = [action for action in plan.runnable if action not in tried]
+            if not todo:
+                break
+            fresh = self._execute(todo, scope, seen, alone, progress)
+            outcomes += fresh
+            tried |= {one.action for one in fresh if one.failure is None or one.failure.ran}
+            for one in fresh:
+                if one.failure is not None and not one.failure.ran:
+                    alone[one.action.ref, one.action.verb] = alone.get((one.action.ref, one.action.verb), 0) + 1
+            plan, seen = self.plan(scope)
+            plans.append(plan)
+        errors += _errors(plan, outcomes)
+        return Result(tuple(plans), tuple(outcomes), tuple(errors), seen)
+
+    def _execute(
+        self, actions: Sequence[Action], scope: Scope, seen: Seen, alone: Mapping[tuple[Ref, Verb], int], progress: Progress
+    ) -> list[Outcome]:
+        """Run a pass, one kind at a time; what needs a failed action, or something that changed under us, is skipped."""
+        outcomes: list[Outcome] = []
+        failed: dict[Ref, str] = {}
+        watch = _Watch(self._node, self._kinds, scope, seen)
+        for run in _runs(actions, alone):
+            ready: list[Action] = []
+            changed = watch.changed(run)
+            for action in run:
+                why = _skip(action, failed, changed)
+                if why is None:
+                    ready.append(action)
+                else:
+                    failed[action.ref] = why.message
+                    outcomes.append(Outcome(action, why))
+            for action, failure in zip(ready, self._node.run(ready) if ready else (), strict=True):
+                outcomes.append(Outcome(action, failure))
+                if failure is not None:
+                    failed[action.ref] = failure.message
+            watch.note(ready)
+            progress(len(outcomes), len(actions))
+        return outcomes
+
+
+def _runs(actions: Iterable[Action], alone: Mapping[tuple[Ref, Verb], int]) -> Iterable[list[Action]]:
+    """Runs of one kind and verb; an action whose batch ended early twice before runs by itself."""
+
+    def group(pair: tuple[int, Action]) -> tuple[object, ...]:
+        index, action = pair
+        lonely = index if alone.get((action.ref, action.verb), 0) >= 2 else -1
+        return (action.change.kind, action.verb is Verb.DELETE, lonely)
+
+    for _, run in groupby(enumerate(actions), key=group):
+        yield [action for _, action in run]
+
+
+def _skip(action: Action, failed: Mapping[Ref, str], changed: frozenset[Ref]) -> Failure | None:
+    if action.ref in changed and action.verb is not Verb.CREATE:
+        return Failure(f"{action.ref} is no longer the one that was observed")
+    if action.verb is Verb.DELETE:
+        return None
+    for need in action.needs:
+        if need in failed:
+            return Failure(f"skipped: needs {need}, which failed")
+        if need in changed:
+            return Failure(f"skipped: {need} is no longer the one that was observed")
+    return None
+
+
+class _Watch:
+    """Looks again at rows whose names can change hands (links) before anything is written into them."""
+
+    def __init__(self, node: Node, kinds: Kinds, scope: Scope, seen: Seen) -> None:
+        self._node, self._kinds, self._scope = node, kinds, scope
+        self._names = [name for name, kind in kinds.items() if kind.rechecked]
+        self._known = {name: self._identities(kinds[name], seen) for name in self._names}
+        self._made: set[Ref] = set()
+
+    @staticmethod
+    def _identities(kind: Kind[object], seen: Seen) -> dict[Ref, tuple[int | None, Owner]]:
+        return {kind.ref(row): (kind.identity(row), kind.owner(row, seen)) for row in seen.rows(kind.name)}
+
+    def note(self, actions: Iterable[Action]) -> None:
+        """These were just made or changed by us: their new identity is the expected one."""
+        self._made |= {action.ref for action in actions if action.change.kind in self._names}
+
+    def changed(self, run: Sequence[Action]) -> frozenset[Ref]:
+        """Refs that these actions touch or need and that are not what was observed."""
+        asked = {ref for action in run for ref in (action.ref, *action.needs) if ref.kind in self._names}
+        if not asked:
+            return frozenset()
+        now = observe(self._kinds, self._node, self._scope, {ref.kind for ref in asked})
+        changed = set[Ref]()
+        for name in self._names:
+            if name not in now.observed:
+                continue
+            if now.failure(name):
+                return frozenset(asked)
+            current = self._identities(self._kinds[name], now)
+            for ref in asked:
+                if ref.kind != name:
+                    continue
+                if ref in self._made:  # ours now, or not there at all
+                    if ref in current and not self._ours(ref, current, now):
+                        changed.add(ref)
+                    elif ref in current:
+                        self._known[name][ref] = current[ref]
+                elif ref in current and current[ref] != self._known[name].get(ref, current[ref]):
+                    changed.add(ref)
+            self._made -= {ref for ref in self._made if ref.kind == name and ref in current}
+        return frozenset(changed)
+
+    def _ours(self, ref: Ref, current: Mapping[Ref, tuple[int | None, Owner]], now: Seen) -> bool:
+        return current[ref][1] is Owner.OURS or (wanted := self._scope.wanted.get(ref)) is not None and self._kinds[ref.kind].adopts(wanted)
+
+
+def _errors(plan: Plan, outcomes: Sequence[Outcome]) -> Iterable[str]:
+    """What a person must know: what could not be observed, was refused, failed, or had no effect."""
+    yield from (f"could not be observed: {failure}" for failure in plan.failures)
+    yield from (f"conflict: {conflict.reason}; {conflict.remedy}" for conflict in plan.conflicts)
+    if plan.refusal is not None:
+        yield f"refused: {plan.refusal.reason}; {plan.refusal.remedy}"
+    last = {(one.action.ref, one.action.verb): one for one in outcomes}
+    for action in plan.actions:
+        outcome = last.get((action.ref, action.verb))
+        name = f"{action.ref}"
+        if outcome is not None and outcome.failure is not None:
+            yield f"{name}: {outcome.failure.message}"
+        elif outcome is not None and action.lines == outcome.action.lines:
+            yield f"{name}: no effect: the command exited 0 and the difference is still there ({action.note})"
+        elif action.held and not plan.conflicts:
+            yield f"{name}: {action.held}"

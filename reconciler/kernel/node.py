@@ -1,0 +1,143 @@
+"""The node this process runs on, as the engine's Reader and Executor."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from reconciler.engine.kind import Dump, ObservationFailed
+from reconciler.engine.model import Action, StagedFile
+from reconciler.engine.round import Failure
+from reconciler.kernel import netns as namespaces
+from reconciler.kernel.netlink import RouteSocket
+from reconciler.kernel.tools import read_tool, run_actions
+from reconciler.wire import netlink as wire
+
+T = TypeVar("T")
+
+
+class KernelNode:
+    """Asks and changes the kernel, in the namespace of this process and by name in others."""
+
+    def __init__(self) -> None:
+        self._socket: RouteSocket | None = None
+        self._remembered: dict[tuple[str, Dump, object], tuple[tuple[bytes, ...], Any]] = {}
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    # -- Reader ----------------------------------------------------------------------------
+
+    def dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
+        if not netns:
+            if self._socket is None:
+                self._socket = RouteSocket()
+            try:
+                return self._socket.dump(request)
+            except ObservationFailed:
+                self.close()  # whatever is left unread in it must not answer the next question
+                raise
+        return namespaces.inside(netns, lambda: _dump_once(request))
+
+    def decoded(
+        self, netns: str, request: Dump, decode: Callable[[tuple[bytes, ...]], T], *, volatile: Callable[[bytes], bytes] | None = None
+    ) -> T:
+        buffers = self.dump(netns, request)
+        stable = tuple(map(volatile, buffers)) if volatile else buffers
+        stable = tuple(_without_sequence(buffer) for buffer in stable)
+        slot = (netns, request, decode)
+        before = self._remembered.get(slot)
+        if before is not None and before[0] == stable:
+            remembered: T = before[1]
+            return remembered
+        try:
+            rows = decode(buffers)
+        except wire.Malformed as error:
+            raise ObservationFailed(f"netlink dump {request.type} cannot be read: {error}") from error
+        self._remembered[slot] = (stable, rows)
+        return rows
+
+    def interfaces(self, netns: str) -> Mapping[int, str]:
+        return self.decoded(netns, Dump(wire.RTM_GETLINK, bytes(16)), _names)
+
+    def tool(self, netns: str, words: Sequence[str]) -> str:
+        return read_tool(netns, words)
+
+    def read(self, netns: str, path: str) -> bytes | None:
+        return namespaces.inside(netns, lambda: _read(path))
+
+    def names(self, path: str) -> tuple[str, ...]:
+        try:
+            return tuple(sorted(os.listdir(path)))
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise ObservationFailed(f"{path}: {error.strerror}") from error
+
+    # -- Executor --------------------------------------------------------------------------
+
+    def run(self, actions: Sequence[Action]) -> list[Failure | None]:
+        ready: list[Action] = []
+        staged: list[Failure | None] = []
+        for action in actions:
+            failure = next((why for file in action.files if (why := _stage(file))), None)
+            staged.append(failure)
+            if failure is None:
+                ready.append(action)
+        done = iter(run_actions(ready))
+        return [failure if failure is not None else next(done) for failure in staged]
+
+
+def _dump_once(request: Dump) -> tuple[bytes, ...]:
+    """An open socket pins a dead pod's namespace, so it lives for one question."""
+    with RouteSocket() as asked:
+        return asked.dump(request)
+
+
+def _names(buffers: tuple[bytes, ...]) -> dict[int, str]:
+    ifname = 3  # IFLA_IFNAME, include/uapi/linux/if_link.h; ifinfomsg is 16 bytes, the index at 4
+    return {
+        wire.s32(buffer[start + 4 : start + 8]): wire.text(wire.attributes(buffer, start + 16, end).get(ifname, b""))
+        for buffer, start, end in wire.messages(buffers, wire.RTM_NEWLINK)
+    }
+
+
+def _without_sequence(buffer: bytes) -> bytes:
+    """Sequence number and port id of the first header differ from dump to dump; so they do in all others."""
+    sequence = buffer[8:16]
+    return buffer.replace(sequence, bytes(8))
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ObservationFailed(f"{path}: {error.strerror}") from error
+
+
+def _stage(file: StagedFile) -> Failure | None:
+    """Write content to its staging path, on the disk before anything names it."""
+    target = Path(file.path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".plumbline-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(file.content)
+                stream.flush()
+                os.fsync(stream.fileno())
+                os.fchmod(stream.fileno(), file.mode)
+            os.rename(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        return Failure(f"{file.path}: {error.strerror}")
+    return None

@@ -1,0 +1,149 @@
+"""Runs the lines of a plan with the tools they name: in bulk where a tool reads batches. No shell.
+
+Exit codes do not tell whether a batch ran to its end, so each batch ends with a
+line whose output is the proof (the sentinel).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.model import Action, Line
+from reconciler.engine.round import Failure
+
+TIMEOUT = 120  # seconds; a tool that takes longer hangs
+_FAILED = re.compile(r"^Command failed -:(\d+)", re.MULTILINE)
+# What a batch may do at all, whatever a template says: `ip -batch` would run `netns exec` and `vrf exec`.
+_OBJECTS = {
+    "ip": frozenset({"link", "addr", "address", "neigh", "nexthop", "route", "rule", "-6", "-4"}),
+    "bridge": frozenset({"fdb", "link", "vlan"}),
+}
+_SENTINEL = {"ip": ("link show dev lo", "lo: <"), "bridge": ("vlan show dev lo", "vlan-id")}
+
+
+class Command(NamedTuple):
+    """One line of one action, taken apart."""
+
+    action: int  # index of its action
+    netns: str
+    words: tuple[str, ...]
+
+
+class ToolFailed(Exception):
+    """A tool that is missing, hangs, or cannot be started."""
+
+
+def run_tool(netns: str, words: Sequence[str], *, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one tool with its words, in a namespace. Raises ToolFailed when it cannot be run to an end."""
+    argv = [*words] if not netns else [*_enter(netns, words[0]), *words[1:]]
+    try:
+        return subprocess.run(argv, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+                              capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)  # fmt: skip
+    except FileNotFoundError:
+        raise ToolFailed(f"{argv[0]} is not installed; it comes with {_PACKAGE.get(words[0], words[0])}") from None
+    except subprocess.TimeoutExpired:
+        raise ToolFailed(f"{words[0]} did not end within {TIMEOUT} s and was stopped") from None
+    except OSError as error:
+        raise ToolFailed(f"{words[0]} cannot be started: {error.strerror}") from None
+
+
+_PACKAGE = {"ip": "iproute2", "bridge": "iproute2", "tc": "iproute2", "nft": "nftables", "sysctl": "procps", "mv": "coreutils"}
+
+
+def _enter(netns: str, tool: str) -> list[str]:
+    if tool in ("ip", "bridge", "tc"):
+        return [tool, "-n", netns]
+    return ["nsenter", f"--net=/run/netns/{netns}", tool]
+
+
+def read_tool(netns: str, words: Sequence[str]) -> str:
+    """What a read-only command prints. Raises ObservationFailed when it fails in any way."""
+    try:
+        done = run_tool(netns, words)
+    except ToolFailed as failure:
+        raise ObservationFailed(str(failure)) from failure
+    if done.returncode != 0:
+        raise ObservationFailed(f"{' '.join(words)}: {_first_line(done.stderr) or f'exit status {done.returncode}'}")
+    return done.stdout
+
+
+def run_actions(actions: Sequence[Action]) -> list[Failure | None]:
+    """Run the lines of the actions, in order; see `reconciler.engine.round.Executor`."""
+    failures: list[Failure | None] = [None] * len(actions)
+    commands = [_command(index, line) for index, action in enumerate(actions) for line in action.lines]
+    for (tool, netns), group in groupby(commands, key=lambda command: (command.words[0], command.netns)):
+        batch = list(group)
+        try:
+            found = _RUN.get(tool, _each)(netns, batch)
+        except ToolFailed as failure:
+            found = [Failure(str(failure))] * len(batch)
+        for command, one in zip(batch, found, strict=True):
+            if one is not None and failures[command.action] is None:
+                failures[command.action] = one
+    return failures
+
+
+def _command(action: int, line: Line) -> Command:
+    return Command(action, line.netns, tuple(shlex.split(line.words)))
+
+
+def _batch(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
+    """`ip -batch` and `bridge -batch`: a refused line is named and the rest runs; a line that the tool
+    cannot read ends it all, which the missing sentinel tells."""
+    tool = batch[0].words[0]
+    for command in batch:
+        if command.words[1] not in _OBJECTS[tool]:
+            raise ToolFailed(f"{tool} {command.words[1]} is not a thing that a plan does")
+    sentinel, proof = _SENTINEL[tool]
+    text = "".join(" ".join(command.words[1:]) + "\n" for command in batch) + sentinel + "\n"
+    done = run_tool(netns, (tool, "-force", "-batch", "-"), stdin=text)
+    failures: list[Failure | None] = [None] * len(batch)
+    for number, message in _refused(done.stderr):
+        if number <= len(batch):
+            failures[number - 1] = Failure(message)
+    if proof not in done.stdout:
+        message = _first_line(done.stderr) or f"exit status {done.returncode}"
+        ended = Failure(f"{tool} stopped before the end of its batch: {message}", ran=len(batch) == 1)
+        failures = [failure or ended for failure in failures]
+    return failures
+
+
+def _refused(stderr: str) -> Iterable[tuple[int, str]]:
+    """(line number, message) of every line that the kernel refused."""
+    start = 0
+    for match in _FAILED.finditer(stderr):
+        message = " ".join(stderr[start : match.start()].split()) or "refused without a reason"
+        yield int(match.group(1)), message
+        start = stderr.find("\n", match.end()) + 1 or len(stderr)
+
+
+def _nft(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
+    """One transaction: all lines or none."""
+    text = "".join(" ".join(command.words[1:]) + "\n" for command in batch)
+    done = run_tool(netns, ("nft", "-f", "-"), stdin=text)
+    if done.returncode == 0:
+        return [None] * len(batch)
+    return [Failure(_first_line(done.stderr) or f"nft: exit status {done.returncode}")] * len(batch)
+
+
+def _each(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
+    """Tools without a batch mode that tells which line failed: a process for each line."""
+    failures: list[Failure | None] = []
+    for command in batch:
+        done = run_tool(netns, command.words)
+        message = _first_line(done.stderr) or f"exit status {done.returncode}"
+        failures.append(None if done.returncode == 0 else Failure(message))
+    return failures
+
+
+_RUN = {"ip": _batch, "bridge": _batch, "nft": _nft}
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")

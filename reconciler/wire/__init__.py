@@ -1,0 +1,1 @@
+"""Bytes that the kernel sends, as values. Pure; no socket here."""
