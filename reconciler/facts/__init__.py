@@ -1,0 +1,1 @@
+"""What the cluster is and what this host is. `model.py` has the types; everything else fills them."""

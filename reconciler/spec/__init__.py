@@ -1,0 +1,1 @@
+"""network.yaml → Spec. `load.py` is the way in."""

@@ -1,0 +1,74 @@
+"""Nodes and hosts as plumbline knows them: our own small types, made from plain dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class NodeAddress(NamedTuple):
+    """An address of a node, with the length of its subnet's prefix where that is known."""
+
+    address: str  # shortest form, "10.0.1.11" or "fd00:1::11"
+    prefix: int | None  # bits; None: unknown, so nobody is known to share the subnet
+
+    @property
+    def family(self) -> int:
+        """4 or 6."""
+        return 6 if ":" in self.address else 4
+
+
+class Endpoint(NamedTuple):
+    """Where a VXLAN packet for a node is sent from another site: a NAT's outside, perhaps another port."""
+
+    address: str
+    port: int | None = None
+
+
+class Node(NamedTuple):
+    """One node of the cluster. Absent values are empty; `None` is "nobody said"."""
+
+    name: str
+    addresses: tuple[NodeAddress, ...] = ()  # at most one of each family is used, the first
+    pod_cidrs: tuple[str, ...] = ()  # normalised, "10.244.1.0/24"
+    labels: Mapping[str, str] = {}  # never changed by anybody
+    site: str = ""  # nodes of one site reach each other at `addresses`
+    public_addresses: tuple[Endpoint, ...] = ()  # at most one of each family
+    direct_routing: bool | None = None
+    interface: str | None = None  # the uplink's name; None: only the node knows
+    mtu: int | None = None  # of the uplink, bytes; None: only the node knows
+    where: str = ""  # who says so, for people: "network.yaml:7" or "nodes.json (Node n2)"
+
+    def address(self, family: int) -> NodeAddress | None:
+        """Its address of family 4 or 6."""
+        return next((one for one in self.addresses if one.family == family), None)
+
+    def pod_cidr(self, family: int) -> str | None:
+        """Its first pod CIDR of family 4 or 6."""
+        return next((one for one in self.pod_cidrs if (6 if ":" in one else 4) == family), None)
+
+
+class HostRoute(NamedTuple):
+    """A default route of the host and who made it."""
+
+    family: int  # 4 or 6
+    via: str
+    dev: str
+    protocol: str  # as iproute2 names it: "static", "dhcp", "ra", "kernel", ...
+
+
+class Host(NamedTuple):
+    """What only the node itself can tell."""
+
+    uplink: str  # device that carries the node's address
+    mtu: int  # of the uplink, bytes
+    default_routes: tuple[HostRoute, ...] = ()
+    ipv6: bool = True  # False where IPv6 is switched off (net.ipv6.conf.all.disable_ipv6)
+    root: str = ""  # folder that stands for / in `file` rows (a lab's node); empty on a real one
+
+
+class Facts(NamedTuple):
+    """Everything that intents may know besides the spec."""
+
+    nodes: Mapping[str, Node]
+    host: Host | None = None  # None: offline, or not asked
