@@ -34,6 +34,13 @@ class Dump(NamedTuple):
     body: bytes
 
 
+class Place(NamedTuple):
+    """Where a dump was taken: what its messages need to be read."""
+
+    netns: str
+    interfaces: Mapping[int, str]  # index to name
+
+
 class Reader(Protocol):
     """The questions that a kind may ask. Every method raises ObservationFailed when unanswered."""
 
@@ -41,11 +48,16 @@ class Reader(Protocol):
         """All messages of a complete dump, as received: buffers of whole netlink messages."""
 
     def decoded(
-        self, netns: str, request: Dump, decode: Callable[[tuple[bytes, ...]], T], *, volatile: Callable[[bytes], bytes] | None = None
+        self,
+        netns: str,
+        request: Dump,
+        decode: Callable[[Place, tuple[bytes, ...]], T],
+        *,
+        volatile: Callable[[bytes], bytes] | None = None,
     ) -> T:
-        """`decode(dump(...))`, remembered while the dump stays the same to the byte.
+        """`decode(place, dump(...))`, remembered while the dump and the names stay the same to the byte.
 
-        `volatile` blanks bytes that change by themselves (ages) before the comparison.
+        `decode` is a plain function: what it gave last time is kept by its identity. `volatile` blanks bytes that change by themselves (ages) before the comparison.
         """
 
     def interfaces(self, netns: str) -> Mapping[int, str]:

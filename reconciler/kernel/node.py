@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reconciler.engine.kind import Dump, ObservationFailed
+from reconciler.engine.kind import Dump, ObservationFailed, Place
 from reconciler.engine.model import Action, StagedFile
 from reconciler.engine.round import Failure
 from reconciler.kernel import netns as namespaces
@@ -18,13 +19,16 @@ from reconciler.wire import netlink as wire
 
 T = TypeVar("T")
 
+# ifinfomsg, then IFLA_EXT_MASK (29) = RTEXT_FILTER_SKIP_STATS (8): counters change by themselves (if_link.h, rtnetlink.h)
+NAMES_ONLY = Dump(wire.RTM_GETLINK, bytes(16) + struct.pack("=HHI", 8, 29, 8))
+
 
 class KernelNode:
     """Asks and changes the kernel, in the namespace of this process and by name in others."""
 
     def __init__(self) -> None:
         self._socket: RouteSocket | None = None
-        self._remembered: dict[tuple[str, Dump, object], tuple[tuple[bytes, ...], Any]] = {}
+        self._remembered: dict[tuple[str, Dump, object], tuple[tuple[Place, tuple[bytes, ...]], Any]] = {}
 
     def close(self) -> None:
         if self._socket is not None:
@@ -45,25 +49,33 @@ class KernelNode:
         return namespaces.inside(netns, lambda: _dump_once(request))
 
     def decoded(
-        self, netns: str, request: Dump, decode: Callable[[tuple[bytes, ...]], T], *, volatile: Callable[[bytes], bytes] | None = None
+        self,
+        netns: str,
+        request: Dump,
+        decode: Callable[[Place, tuple[bytes, ...]], T],
+        *,
+        volatile: Callable[[bytes], bytes] | None = None,
     ) -> T:
+        place = Place(netns, self.interfaces(netns))
         buffers = self.dump(netns, request)
-        stable = tuple(map(volatile, buffers)) if volatile else buffers
-        stable = tuple(_without_sequence(buffer) for buffer in stable)
+        stable = tuple(_without_sequence(volatile(buffer) if volatile else buffer) for buffer in buffers)
         slot = (netns, request, decode)
         before = self._remembered.get(slot)
-        if before is not None and before[0] == stable:
+        if before is not None and before[0] == (place, stable):
             remembered: T = before[1]
             return remembered
         try:
-            rows = decode(buffers)
-        except wire.Malformed as error:
+            rows = decode(place, buffers)
+        except (wire.Malformed, struct.error, IndexError) as error:
             raise ObservationFailed(f"netlink dump {request.type} cannot be read: {error}") from error
-        self._remembered[slot] = (stable, rows)
+        self._remembered[slot] = ((place, stable), rows)
         return rows
 
     def interfaces(self, netns: str) -> Mapping[int, str]:
-        return self.decoded(netns, Dump(wire.RTM_GETLINK, bytes(16)), _names)
+        try:
+            return _names(self.dump(netns, NAMES_ONLY))
+        except wire.Malformed as error:
+            raise ObservationFailed(f"the list of interfaces cannot be read: {error}") from error
 
     def tool(self, netns: str, words: Sequence[str]) -> str:
         return read_tool(netns, words)
