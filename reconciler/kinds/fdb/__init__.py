@@ -1,0 +1,51 @@
+"""Kind `fdb`: static forwarding entries of VXLAN devices and bridges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.kinds.fdb.decode import REQUEST, decode, many, without_ages
+from reconciler.kinds.fdb.row import Fdb, FdbKey
+from reconciler.kinds.marks import exclusive
+
+__all__ = ["KIND", "Fdb", "FdbKey", "entry"]
+
+RTNLGRP_NEIGH = 3  # include/uapi/linux/rtnetlink.h
+
+
+def entry(netns: str, dev: str, mac: str, dst: str, port: int = 0, **more: object) -> Fdb:
+    """An entry of a VXLAN device, its key made as the kernel keys it."""
+    return Fdb(FdbKey(netns, dev, mac, 0, dst if many(mac) else ""), dst, port, **more)  # type: ignore[arg-type]
+
+
+class FdbKind(Kind[Fdb]):
+    """Known as ours by its link: the kernel keeps no mark on a forwarding entry."""
+
+    name = "fdb"
+    rank = 40
+    row = Fdb
+    grammar = (("bridge", "fdb", "replace"), ("bridge", "fdb", "append"), ("bridge", "fdb", "del"))
+    events = (RTNLGRP_NEIGH,)
+
+    def observe(self, io: Reader, scope: Scope) -> Iterable[Fdb]:
+        if len(scope.netns) == 1:
+            return io.decoded(scope.netns[0], REQUEST, decode, volatile=without_ages)
+        return [row for netns in scope.netns for row in io.decoded(netns, REQUEST, decode, volatile=without_ages)]
+
+    def owner(self, row: Fdb, seen: Seen) -> Owner:
+        return exclusive(row.key.netns, row.key.dev, seen)
+
+    def needs(self, row: Fdb) -> tuple[Ref, ...]:
+        return (Ref("link", (row.key.netns, row.key.dev)),)
+
+    def replaces(self, old: Fdb, new: Fdb) -> str | None:
+        if new.key.to:  # `append` of another port makes a second entry beside the first
+            return "an entry for an all-zero or multicast MAC cannot change in place"
+        if old.via != new.via:
+            return "the device's table and its bridge's are two tables"
+        return None
+
+
+KIND = FdbKind()

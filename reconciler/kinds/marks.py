@@ -1,0 +1,19 @@
+"""The marks by which a daemon with no memory recognises what is its own."""
+
+from __future__ import annotations
+
+from reconciler.engine.model import Owner, Seen
+
+GROUP = 94  # link group: `ip link add` sets it in the same call that makes the link, so no link of ours is ever without
+PROTOCOL = 94  # of routes, rules, nexthops, neighbours, addresses; not in /etc/iproute2/rt_protos, not used by a known daemon
+
+
+def exclusive(netns: str, dev: str, seen: Seen) -> Owner:
+    """OURS for whatever hangs on a VXLAN device of ours: what is there and not wanted is drift.
+
+    Anywhere else (bridges of ours too) entries without a mark of their own are somebody's.
+    """
+    for link in seen.at("link", (netns, dev)):
+        if link.group == GROUP and link.type == "vxlan":
+            return Owner.OURS
+    return Owner.FOREIGN

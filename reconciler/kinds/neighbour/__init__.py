@@ -1,0 +1,51 @@
+"""Kind `neighbour`: permanent ARP and NDP entries, and proxy entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.kinds.fdb.decode import without_ages
+from reconciler.kinds.marks import PROTOCOL, exclusive
+from reconciler.kinds.neighbour.decode import PROXY_REQUEST, REQUEST, decode
+from reconciler.kinds.neighbour.row import Neighbour, NeighbourKey
+
+__all__ = ["KIND", "Neighbour", "NeighbourKey"]
+
+RTNLGRP_NEIGH = 3  # include/uapi/linux/rtnetlink.h
+
+
+class NeighbourKind(Kind[Neighbour]):
+    """Known as ours by protocol 94, or by hanging on a VXLAN device of ours.
+
+    The mark is sticky: a foreign overwrite keeps it (neigh_update in the kernel does
+    not clear what the request does not carry), so such an entry is put right, not kept.
+    """
+
+    name = "neighbour"
+    rank = 50
+    row = Neighbour
+    grammar = (("ip", "neigh", "replace"), ("ip", "neigh", "add"), ("ip", "neigh", "del"))
+    events = (RTNLGRP_NEIGH,)
+
+    def observe(self, io: Reader, scope: Scope) -> Iterable[Neighbour]:
+        rows: list[Neighbour] = []
+        for netns in scope.netns:
+            rows += io.decoded(netns, REQUEST, decode, volatile=without_ages)
+            rows += io.decoded(netns, PROXY_REQUEST, decode)
+        return rows
+
+    def owner(self, row: Neighbour, seen: Seen) -> Owner:
+        if row.protocol == PROTOCOL:
+            return Owner.OURS
+        return exclusive(row.key.netns, row.key.dev, seen)
+
+    def needs(self, row: Neighbour) -> tuple[Ref, ...]:
+        return (Ref("link", (row.key.netns, row.key.dev)),)
+
+    def replaces(self, old: Neighbour, new: Neighbour) -> str | None:
+        return "a proxy entry and a neighbour are two tables" if old.proxy != new.proxy else None
+
+
+KIND = NeighbourKind()

@@ -1,0 +1,74 @@
+"""Kind `nexthop`: nexthop objects, which make thousands of gateways on one device cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from zlib import crc32
+
+from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.model import Key, Owner, Ref, Seen
+from reconciler.kinds.marks import PROTOCOL
+from reconciler.kinds.nexthop.decode import REQUEST, decode
+from reconciler.kinds.nexthop.row import Nexthop, NexthopKey
+
+__all__ = ["KIND", "Nexthop", "NexthopKey", "preferred_id"]
+
+RTNLGRP_NEXTHOP = 32  # include/uapi/linux/rtnetlink.h
+BASE = 0x5E000000  # 0x5e is 94; the low 24 bits are a hash of the key
+
+
+def preferred_id(key: NexthopKey) -> int:
+    """The id a nexthop has unless something else holds it: the same on every start."""
+    return BASE | (crc32(f"{key.dev} {key.via}".encode()) & 0xFFFFFF)
+
+
+class NexthopKind(Kind[Nexthop]):
+    """Known as ours by protocol 94. Other rows name it by its id, so its ref is the id."""
+
+    name = "nexthop"
+    rank = 60
+    row = Nexthop
+    grammar = (("ip", "nexthop", "add"), ("ip", "nexthop", "replace"), ("ip", "nexthop", "del"))
+    uncompared = 2
+    detach_first = True
+    shares_keys = True  # two nexthops may lead to the same place under two ids
+    events = (RTNLGRP_NEXTHOP,)
+
+    def observe(self, io: Reader, scope: Scope) -> Iterable[Nexthop]:
+        if len(scope.netns) == 1:
+            return io.decoded(scope.netns[0], REQUEST, decode)
+        return [row for netns in scope.netns for row in io.decoded(netns, REQUEST, decode)]
+
+    def owner(self, row: Nexthop, seen: Seen) -> Owner:
+        return Owner.OURS if row.protocol == PROTOCOL else Owner.FOREIGN
+
+    def ref(self, row: Nexthop) -> Ref:
+        return Ref("nexthop", (row.key.netns, row.id))
+
+    def needs(self, row: Nexthop) -> tuple[Ref, ...]:
+        return (Ref("link", (row.key.netns, row.key.dev)),) if row.key.dev else ()
+
+    def handle(self, row: Nexthop) -> int | None:
+        return row.id
+
+    def assign(self, wanted: Iterable[Nexthop], seen: Sequence[Nexthop]) -> Iterable[Nexthop]:
+        """The id of the seen nexthop of ours, else the preferred one, else the next that nobody uses."""
+        taken = {(row.key.netns, row.id) for row in seen}
+        mine: dict[NexthopKey, int] = {}
+        for row in seen:
+            if row.protocol == PROTOCOL:
+                mine.setdefault(row.key, row.id)  # the first, as the diff keeps the first
+        for row in wanted:
+            number = mine.get(row.key)
+            if number is None:
+                number = preferred_id(row.key)
+                while (row.key.netns, number) in taken:
+                    number = BASE | ((number + 1) & 0xFFFFFF)
+                taken.add((row.key.netns, number))
+            yield Nexthop(row.key, row.onlink, row.blackhole, row.protocol, number, row.origin)
+
+
+
+
+
+KIND = NexthopKind()

@@ -1,0 +1,27 @@
+"""One nexthop object (ip-nexthop(8))."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler.engine.model import Origin
+from reconciler.kinds.marks import PROTOCOL
+
+
+class NexthopKey(NamedTuple):
+    """What a nexthop leads to; its number is only a handle."""
+
+    netns: str
+    dev: str  # "" for a blackhole
+    via: str  # "" for an on-link destination
+
+
+class Nexthop(NamedTuple):
+    """A nexthop, with the words of `ip nexthop`."""
+
+    key: NexthopKey
+    onlink: bool = False
+    blackhole: int = 0  # 0, or the family (4 or 6) that it swallows
+    protocol: int = PROTOCOL
+    id: int = 0  # handle, chosen by `assign`
+    origin: tuple[Origin, ...] = ()
