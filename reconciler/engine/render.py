@@ -17,7 +17,7 @@ from jinja2.sandbox import SandboxedEnvironment, SecurityError
 from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.model import Action, Line, Unknown, Verb
 
-_SEPARATOR = "\x1e"  # trim_blocks eats newlines, so records end in a byte of their own
+_SEPARATOR = "\x01"  # trim_blocks eats newlines, and lstrip_blocks whatever str.isspace() (\x1e too)
 _WORD = re.compile(r"[A-Za-z0-9_./:,%@+=][A-Za-z0-9_./:,%@+=-]*")
 _OPERATORS = frozenset({"!=", "{", "}"})  # nft's, harmless to a shell as words of their own; inside tuples only
 _TEMPLATE = {Verb.CREATE: "create.j2", Verb.UPDATE: "update.j2", Verb.DELETE: "delete.j2"}
