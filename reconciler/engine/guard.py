@@ -24,7 +24,7 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
     present = _Present(kinds, wanted, seen)
     held: list[Action] = []
     for action in actions:
-        why = "" if action.verb is Verb.DELETE else _why_not(action, refused, present, seen)
+        why = "" if action.verb is Verb.DELETE else _impossible(kinds, action, seen) or _why_not(action, refused, present, seen)
         if why:
             refused.add(action.ref)
             action = action._replace(held=why)
@@ -37,6 +37,11 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
             for action, wait in zip(held, waiting, strict=True)
         ]
     return held
+
+
+def _impossible(kinds: Kinds, action: Action, seen: Seen) -> str:
+    kind = kinds[action.change.kind]
+    return "" if type(kind).impossible is Kind.impossible else kind.impossible(action.change.new, seen)
 
 
 def _why_not(action: Action, refused: set[Ref], present: _Present, seen: Seen) -> str:

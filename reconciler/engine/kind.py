@@ -151,6 +151,14 @@ class Kind(ABC, Generic[R]):
         """The row that a bare create would make: create templates state what differs from it."""
         return None
 
+    def rank_of(self, row: R) -> int:
+        """The rank of one row, where it is not its kind's (a sysctl of a link comes after the link)."""
+        return self.rank
+
+    def impossible(self, row: R, seen: Seen) -> str:
+        """Why this node cannot hold the row (its kernel lacks something), and what to do; empty when it can."""
+        return ""
+
     def waits(self, row: R) -> bool:
         """True for a row that is put in place only once everything else is as it should be."""
         return False

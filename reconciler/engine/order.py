@@ -143,14 +143,17 @@ def _bereave(
 
 def _ranked(kinds: Kinds, steps: list[Step], *, descending: bool = False) -> list[Action]:
     """Steps by rank; inside one rank in the intents' order, but parents before children."""
-    by_kind: dict[str, list[Step]] = {}
+    own_ranks = {name for name, kind in kinds.items() if type(kind).rank_of is not Kind.rank_of}
+    by_rank: dict[tuple[int, str], list[Step]] = {}
     for step in steps:
-        by_kind.setdefault(step.change.kind, []).append(step)
-    names = [name for name in kinds if name in by_kind]
+        name = step.change.kind
+        rank = kinds[name].rank_of(step.change.row) if name in own_ranks else kinds[name].rank
+        by_rank.setdefault((rank, name), []).append(step)
     actions: list[Action] = []
-    for name in reversed(names) if descending else names:
+    for place in sorted(by_rank, reverse=descending):
+        name = place[1]
         kind = kinds[name]
-        mine = [_action(kind, step) for step in by_kind[name]]
+        mine = [_action(kind, step) for step in by_rank[place]]
         if any(need.kind == name for action in mine for need in action.needs):
             mine = _topological(mine)
         actions += reversed(mine) if descending else mine
