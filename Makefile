@@ -1,0 +1,50 @@
+# plumbline: `make demo` shows it, `make test` proves it, `make check` is quick and needs no root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := iproute2 nftables procps iputils-ping util-linux
+TOOLS := ip bridge nft sysctl ping nsenter unshare
+
+.PHONY: setup packages demo test check golden schema bench requirements clean
+
+setup: $(VENV)/ready packages
+
+$(VENV)/ready: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "plumbline needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# Debian packages: installed when root, else the one command that is missing is printed.
+packages:
+	@.ci/packages $(TOOLS) -- $(PACKAGES)
+
+demo: setup
+	$(BIN)/plumbline lab demo examples/quickstart/network.yaml
+
+test: setup
+	.ci/test $(BIN)
+
+check: $(VENV)/ready
+	$(BIN)/ruff check reconciler tests
+	$(BIN)/ruff format --check reconciler tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+golden: $(VENV)/ready
+	PLUMBLINE_GOLDEN=write $(BIN)/pytest -q tests/golden
+
+schema: $(VENV)/ready
+	$(BIN)/plumbline schema > schema/network.schema.json
+
+bench: setup
+	$(BIN)/python -m tests.bench
+
+# The hashes of every dependency, development tools included; no index address in the file.
+requirements: pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --allow-unsafe --extra dev --output-file requirements.txt pyproject.toml
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
