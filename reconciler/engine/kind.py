@@ -27,6 +27,10 @@ class ObservationFailed(Exception):
     """A question to the node was not answered. Never to be read as "nothing there"."""
 
 
+class ToolMissing(ObservationFailed):
+    """The tool that would answer is not installed on this node."""
+
+
 class Dump(NamedTuple):
     """A netlink dump request: message type and the fixed header that follows nlmsghdr (rtnetlink(7))."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.kind import ObservationFailed, ToolMissing
 from reconciler.engine.model import Action, Line
 from reconciler.engine.round import Failure
 
@@ -39,21 +40,35 @@ class ToolFailed(Exception):
     """A tool that is missing, hangs, or cannot be started."""
 
 
+class ToolNotInstalled(ToolFailed):
+    """A tool that is not there at all."""
+
+
 def run_tool(netns: str, words: Sequence[str], *, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run one tool with its words, in a namespace. Raises ToolFailed when it cannot be run to an end."""
     argv = [*words] if not netns else [*_enter(netns, words[0]), *words[1:]]
+    for program in {argv[0], words[0]}:
+        if shutil.which(program) is None:
+            raise ToolNotInstalled(f"{program} is not installed; it comes with {_PACKAGE.get(program, program)}")
     try:
         return subprocess.run(argv, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
                               capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)  # fmt: skip
-    except FileNotFoundError:
-        raise ToolFailed(f"{argv[0]} is not installed; it comes with {_PACKAGE.get(words[0], words[0])}") from None
     except subprocess.TimeoutExpired:
         raise ToolFailed(f"{words[0]} did not end within {TIMEOUT} s and was stopped") from None
     except OSError as error:
         raise ToolFailed(f"{words[0]} cannot be started: {error.strerror}") from None
 
 
-_PACKAGE = {"ip": "iproute2", "bridge": "iproute2", "tc": "iproute2", "nft": "nftables", "sysctl": "procps", "mv": "coreutils"}
+_PACKAGE = {
+    "ip": "iproute2",
+    "bridge": "iproute2",
+    "tc": "iproute2",
+    "nft": "nftables",
+    "sysctl": "procps",
+    "mv": "coreutils",
+    "rm": "coreutils",
+    "nsenter": "util-linux",
+}
 
 
 def _enter(netns: str, tool: str) -> list[str]:
@@ -66,6 +81,8 @@ def read_tool(netns: str, words: Sequence[str]) -> str:
     """What a read-only command prints. Raises ObservationFailed when it fails in any way."""
     try:
         done = run_tool(netns, words)
+    except ToolNotInstalled as missing:
+        raise ToolMissing(str(missing)) from missing
     except ToolFailed as failure:
         raise ObservationFailed(str(failure)) from failure
     if done.returncode != 0:
@@ -124,11 +141,13 @@ def _refused(stderr: str) -> Iterable[tuple[int, str]]:
 
 
 def _nft(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
-    """One transaction: all lines or none."""
+    """One transaction: all lines or none. Refused, each action is tried in one of its own."""
     text = "".join(" ".join(command.words[1:]) + "\n" for command in batch)
     done = run_tool(netns, ("nft", "-f", "-"), stdin=text)
     if done.returncode == 0:
         return [None] * len(batch)
+    if batch[0].action != batch[-1].action:
+        return [failure for _, own in groupby(batch, key=lambda command: command.action) for failure in _nft(netns, list(own))]
     return [Failure(_first_line(done.stderr) or f"nft: exit status {done.returncode}")] * len(batch)
 
 
