@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -26,11 +26,22 @@ class Context(NamedTuple):
     where: Where
 
 
+class Remark(NamedTuple):
+    """Something that an intent leaves undone, and a person should know."""
+
+    text: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}" if self.where else self.text
+
+
 class Compiled(NamedTuple):
-    """What one node should hold, and the places where intents contradict each other."""
+    """What one node should hold, where intents contradict each other, and what they leave undone."""
 
     wanted: Wanted
     clashes: list[Clash]
+    remarks: list[Remark]
 
 
 class IntentError(Exception):
@@ -50,5 +61,15 @@ def all_intents() -> dict[str, Intent]:
 
 def compile_node(context: Context) -> Compiled:
     """Every intent's rows for one node, merged. Raises IntentError."""
-    rows = (row for intent in all_intents().values() for row in intent(context))
-    return Compiled(*merge(all_kinds(), rows))
+    remarks: list[Remark] = []
+
+    def rows() -> Iterator[Any]:
+        for intent in all_intents().values():
+            for row in intent(context):
+                if type(row) is Remark:
+                    remarks.append(row)
+                else:
+                    yield row
+
+    wanted, clashes = merge(all_kinds(), rows())
+    return Compiled(wanted, clashes, remarks)

@@ -1,0 +1,56 @@
+"""Intent `cni`: the file that tells the container runtime how to connect pods (CNI 1.0.0, network configuration list)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from reconciler.engine.model import Origin, Unknown
+from reconciler.intents import Context, Remark
+from reconciler.intents.fabric import device_mtu
+from reconciler.kinds.file import file
+from reconciler.spec.model import Cni
+
+CNI_VERSION = "1.0.0"
+EVERYWHERE = {4: "0.0.0.0/0", 6: "::/0"}
+
+
+def rows(context: Context) -> Iterable[Any]:
+    """The conflist, put in place only once the node's network is: its presence tells the kubelet "ready"."""
+    cni = context.spec.cni
+    if cni is None:
+        return
+    node = context.facts.nodes.get(context.node)
+    where = context.where(("cni",))
+    if node is None or not node.pod_cidrs:
+        yield Remark(f"{context.node} has no pod CIDR yet: its CNI file is not written", where)
+        return
+    host = context.facts.host
+    content = json.dumps(conflist(cni, node.pod_cidrs, device_mtu(context)), indent=2) + "\n"
+    path = f"{host.root if host else ''}{cni.conf_dir}/{cni.file}"
+    yield file(path, content, waits=True, origin=(Origin("cni", f"pods of {context.node}", where),))
+
+
+def conflist(cni: Cni, pod_cidrs: Iterable[str], mtu: int | Unknown) -> dict[str, Any]:
+    """bridge with host-local addresses out of the node's pod CIDRs, then portmap."""
+    cidrs = tuple(pod_cidrs)
+    families = sorted({6 if ":" in cidr else 4 for cidr in cidrs})
+    bridge = {
+        "type": "bridge",
+        "bridge": cni.bridge,
+        "isDefaultGateway": True,
+        "ipMasq": False,  # the fabric masquerades, and only what leaves the pod network
+        "hairpinMode": True,  # a pod may reach itself by way of a service
+        "mtu": mtu,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": cidr} for cidr in cidrs if (":" in cidr) is (family == 6)] for family in families],
+            "routes": [{"dst": EVERYWHERE[family]} for family in families],
+        },
+    }
+    return {
+        "cniVersion": CNI_VERSION,
+        "name": cni.name,
+        "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}],
+    }

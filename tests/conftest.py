@@ -1,0 +1,24 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.namespaces import fresh_namespace, why_not
+
+
+@pytest.fixture(scope="session")
+def namespaces_can_be_made() -> None:
+    """Skips, with the reason, where the machine allows no network namespaces."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture()
+def netns(namespaces_can_be_made: None) -> Iterator[str]:
+    """The test runs inside a namespace of its own; yields its name."""
+    with fresh_namespace() as name:
+        yield name
