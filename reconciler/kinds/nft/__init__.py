@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from reconciler.engine.kind import Kind, ObservationFailed, Reader, Scope, ToolMissing
 from reconciler.engine.model import Owner, Seen
 from reconciler.kinds.nft.decode import decode
+from reconciler.kinds.nft.elements import canonical
 from reconciler.kinds.nft.row import OWN, Chain, Nft, NftKey, NftSet, chain, nft, priority, rule
 
 __all__ = ["KIND", "Chain", "Nft", "NftKey", "NftSet", "chain", "nft", "priority", "rule"]
@@ -50,6 +51,12 @@ class NftKind(Kind[Nft]):
                 return []  # a kernel without netfilter holds no table
             raise
 
+    def same(self, old: Nft, new: Nft) -> bool:
+        return not self.differs(old, new)
+
+    def differs(self, old: Nft, new: Nft) -> tuple[str, ...]:
+        return super().differs(old, _normal(new))
+
     def owner(self, row: Nft, seen: Seen) -> Owner:
         return Owner.OURS if row.comment == OWN else Owner.FOREIGN
 
@@ -64,6 +71,12 @@ def _tables(io: Reader, netns: str) -> Iterable[Nft]:
         _, family, table = line.split()[:3]
         if _own(table):
             yield decode(netns, family, table, io.tool(netns, ("nft", "-s", "-y", "list", "table", family, table)))
+
+
+def _normal(row: Nft) -> Nft:
+    """A wanted row that somebody wrote word by word, in the order and form that a seen one has."""
+    chains = (one._replace(rules=tuple(canonical(words) for words in one.rules)) for one in row.chains)
+    return row._replace(chains=tuple(sorted(chains)), sets=tuple(sorted(row.sets)))
 
 
 def _own(table: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from reconciler.kinds.nft.elements import canonical
 from reconciler.kinds.nft.row import Chain, Nft, NftKey, NftSet, Words, priority
 
 _TOKEN = re.compile(r'"[^"]*"|[^\s"]+')
@@ -77,7 +78,7 @@ def _chain(name: str, body: list[str]) -> Chain:
     for line in body:
         hook = _HOOK.fullmatch(line)
         if hook is None:
-            rules.append(_words(line))
+            rules.append(canonical(_words(line)))
             continue
         kind, place, device, number, policy = hook.groups()
         found = Chain(name, kind, place, _priority(int(number), place), policy or "", device or "")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from reconciler.engine.model import Origin
+from reconciler.kinds.nft.elements import canonical
 
 OWN = "plumbline"  # a table of ours is called this, or "plumbline-…", and has this as its comment
 _NAMED = {"raw": -300, "mangle": -150}  # valid in every hook of ip, ip6 and inet
@@ -55,8 +56,8 @@ class Nft(NamedTuple):
 
 
 def rule(text: str) -> Words:
-    """A rule as its words. Write it as `nft -s list table` prints it, quotes left out."""
-    return tuple(text.split())
+    """A rule as its words. Write it as `nft -s list table` prints it, quotes left out; sets in any order."""
+    return canonical(tuple(text.split()))
 
 
 def priority(number: int, hook: str) -> Words:

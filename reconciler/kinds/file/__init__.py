@@ -1,0 +1,84 @@
+"""Kind `file`: whole files, put in place by one rename."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Sequence
+
+from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.model import Owner, Seen, StagedFile
+from reconciler.kinds.file.row import File, FileKey, as_bytes, file, own_name, refused, split, staging
+
+__all__ = ["KIND", "File", "FileKey", "file"]
+
+CNI = "/etc/cni/net.d"
+
+
+class FileKind(Kind[File]):
+    """Known as ours by its name, in the folders that the spec names and in the one that runtimes read by default.
+
+    A symbolic link under such a name is somebody's: it is neither read nor
+    written through nor removed.
+    """
+
+    name = "file"
+    rank = 100
+    row = File
+    grammar = (("mv", "-T"), ("rm", "--"))
+    uncompared = 4
+    poll = 30.0
+
+    def observe(self, io: Reader, scope: Scope) -> Iterable[File]:
+        wanted = {row.key.path for row in scope.wanted.rows(self.name) if not refused(row.key.path)}
+        folders = sorted({scope.root + CNI} | {split(path)[0] for path in wanted})
+        paths = [path for folder in folders for name in io.names(folder) if own_name(name) for path in (f"{folder}/{name}",)]
+        for path, mode in _modes(io, paths):
+            if not stat.S_ISREG(mode):
+                yield File(FileKey(path), b"", stat.S_IMODE(mode), _type(mode))
+                continue
+            content = io.read("", path)
+            if content is not None:
+                yield File(FileKey(path), content, stat.S_IMODE(mode), secret=not mode & 0o077)
+
+    def owner(self, row: File, seen: Seen) -> Owner:
+        return Owner.OURS if row.type == "file" and own_name(split(row.key.path)[1]) else Owner.FOREIGN
+
+    def assign(self, wanted: Iterable[File], seen: Sequence[File]) -> Iterable[File]:
+        return (row._replace(staged=staging(row)) for row in wanted)
+
+    def waits(self, row: File) -> bool:
+        return row.waits
+
+    def impossible(self, row: File, seen: Seen) -> str:
+        return refused(row.key.path)
+
+    def staged(self, row: File) -> tuple[StagedFile, ...]:
+        return (StagedFile(row.staged, as_bytes(row.content), row.mode),)
+
+    def same(self, old: File, new: File) -> bool:
+        return not self.differs(old, new)
+
+    def differs(self, old: File, new: File) -> tuple[str, ...]:
+        return super().differs(old, new._replace(content=as_bytes(new.content)))
+
+    def describe(self, row: File) -> str:
+        if row.secret:
+            return "content not shown"
+        return f"{len(as_bytes(row.content))} bytes"
+
+
+def _modes(io: Reader, paths: list[str]) -> Iterable[tuple[str, int]]:
+    """Type and permission bits (st_mode) of each path; links are not followed."""
+    if not paths:
+        return []
+    printed = io.tool("", ("stat", "-c", "%f", "--", *paths)).split()
+    return [(path, int(mode, 16)) for path, mode in zip(paths, printed, strict=True)]
+
+
+def _type(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "link"
+    return "folder" if stat.S_ISDIR(mode) else "other"
+
+
+KIND = FileKind()
