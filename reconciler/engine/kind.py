@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -213,6 +214,11 @@ class Kind(ABC, Generic[R]):
         for name in self.attributes:
             found += different(name, getattr(old, name), getattr(new, name))
         return tuple(found)
+
+    @cached_property
+    def prefixes(self) -> tuple[str, ...]:
+        """How a line of this kind may begin, each with the blank that ends its last word."""
+        return tuple(" ".join(words) + " " for words in self.grammar)
 
     @property
     def folder(self) -> Path:

@@ -130,21 +130,18 @@ class Renderer:
 
 
 def _with_lines(kind: Kind[Any], action: Action, text: str) -> Action:
-    row = action.change.old if action.verb is Verb.DELETE else action.change.new
+    verb, change, ref, needs, _, _, note, held = action
+    row = change.old if verb is Verb.DELETE else change.new
     netns = kind.netns(row)
     lines = []
     for raw in text.split("\n"):
-        words = " ".join(raw.split())
+        words = raw.strip() if "  " not in raw else " ".join(raw.split())
         if not words:
             continue
-        if not any(words.startswith(prefix) for prefix in _prefixes(kind)):
+        if not words.startswith(kind.prefixes):
             raise BadWord(f"the line {words!r} is not among those of kind {kind.name}")
         lines.append(Line(netns, words))
     if not lines:
         raise BadWord(f"the template of {kind.name} gave no line")
-    files = () if action.verb is Verb.DELETE else kind.staged(row)
-    return action._replace(lines=tuple(lines), files=files)
-
-
-def _prefixes(kind: Kind[Any]) -> tuple[str, ...]:
-    return tuple(" ".join(words) + " " for words in kind.grammar)
+    files = () if verb is Verb.DELETE else kind.staged(row)
+    return Action(verb, change, ref, needs, tuple(lines), files, note, held)

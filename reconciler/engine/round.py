@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import Kind, Kinds, Reader, Scope
-from reconciler.engine.model import Action, Owner, Plan, Ref, Seen, Verb
+from reconciler.engine.model import Action, Line, Owner, Plan, Ref, Seen, Verb
 from reconciler.engine.observe import observe
 from reconciler.engine.pipeline import make_plan
 from reconciler.engine.render import Renderer
@@ -76,6 +76,13 @@ def silent(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
+_Step = tuple[Ref, str]  # what is done to which row, told apart from plan to plan
+
+
+def _step(action: Action) -> _Step:
+    return action.ref, action.verb.value
+
+
 class Round:
     """Converges one node. Holds no state between calls but the compiled templates."""
 
@@ -100,27 +107,28 @@ class Round:
         if expect and plan.digest != expect:
             message = f"the plan is now {plan.digest or 'empty'}, not {expect}: read it again"
             return Result((plan,), (), (message,), seen)
-        alone: dict[tuple[Ref, Verb], int] = {}
-        tried: set[Action] = set()
+        alone: dict[_Step, int] = {}
+        tried: dict[_Step, tuple[Line, ...]] = {}
         for _ in range(PASSES):
             if plan.refusal is not None and plan.digest != confirmed:
                 break
-            todo = [action for action in plan.runnable if action not in tried]
+            todo = [action for action in plan.runnable if tried.get(_step(action)) != action.lines]
             if not todo:
                 break
             fresh = self._execute(todo, scope, seen, alone, progress)
             outcomes += fresh
-            tried |= {one.action for one in fresh if one.failure is None or one.failure.ran}
-            for one in fresh:
-                if one.failure is not None and not one.failure.ran:
-                    alone[one.action.ref, one.action.verb] = alone.get((one.action.ref, one.action.verb), 0) + 1
+            for action, failure in fresh:
+                if failure is None or failure.ran:
+                    tried[_step(action)] = action.lines
+                else:
+                    alone[_step(action)] = alone.get(_step(action), 0) + 1
             plan, seen = self.plan(scope)
             plans.append(plan)
         errors += _errors(plan, outcomes)
         return Result(tuple(plans), tuple(outcomes), tuple(errors), seen)
 
     def _execute(
-        self, actions: Sequence[Action], scope: Scope, seen: Seen, alone: Mapping[tuple[Ref, Verb], int], progress: Progress
+        self, actions: Sequence[Action], scope: Scope, seen: Seen, alone: Mapping[_Step, int], progress: Progress
     ) -> list[Outcome]:
         """Run a pass, one kind at a time; what needs a failed action, or something that changed under us, is skipped."""
         outcomes: list[Outcome] = []
@@ -145,12 +153,12 @@ class Round:
         return outcomes
 
 
-def _runs(actions: Iterable[Action], alone: Mapping[tuple[Ref, Verb], int]) -> Iterable[list[Action]]:
+def _runs(actions: Iterable[Action], alone: Mapping[_Step, int]) -> Iterable[list[Action]]:
     """Runs of one kind and verb; an action whose batch ended early twice before runs by itself."""
 
     def group(pair: tuple[int, Action]) -> tuple[object, ...]:
         index, action = pair
-        lonely = index if alone.get((action.ref, action.verb), 0) >= 2 else -1
+        lonely = index if alone and alone.get(_step(action), 0) >= 2 else -1
         return (action.change.kind, action.verb is Verb.DELETE, lonely)
 
     for _, run in groupby(enumerate(actions), key=group):
@@ -223,9 +231,9 @@ def _errors(plan: Plan, outcomes: Sequence[Outcome]) -> Iterable[str]:
     yield from (f"conflict: {conflict.reason}; {conflict.remedy}" for conflict in plan.conflicts)
     if plan.refusal is not None:
         yield f"refused: {plan.refusal.reason}; {plan.refusal.remedy}"
-    last = {(one.action.ref, one.action.verb): one for one in outcomes}
+    last = {_step(one.action): one for one in outcomes} if plan.actions else {}
     for action in plan.actions:
-        outcome = last.get((action.ref, action.verb))
+        outcome = last.get(_step(action))
         name = f"{action.ref}"
         if outcome is not None and outcome.failure is not None:
             yield f"{name}: {outcome.failure.message}"

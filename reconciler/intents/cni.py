@@ -28,8 +28,8 @@ def rows(context: Context) -> Iterable[Any]:
         return
     host = context.facts.host
     content = json.dumps(conflist(cni, node.pod_cidrs, device_mtu(context)), indent=2) + "\n"
-    path = f"{host.root if host else ''}{cni.conf_dir}/{cni.file}"
-    yield file(path, content, waits=True, origin=(Origin("cni", f"pods of {context.node}", where),))
+    row = file(f"{cni.conf_dir}/{cni.file}", content, root=host.root if host else "", waits=True)
+    yield row._replace(origin=(Origin("cni", f"pods of {context.node}", where),))
 
 
 def conflist(cni: Cni, pod_cidrs: Iterable[str], mtu: int | Unknown) -> dict[str, Any]:

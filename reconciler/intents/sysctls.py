@@ -7,11 +7,10 @@ from typing import Any
 
 from reconciler.engine.model import Origin
 from reconciler.intents import Context
+from reconciler.kinds.sysctl import sysctl
 
 
 def rows(context: Context) -> Iterable[Any]:
     """One row per name that applies to this node."""
-    from reconciler.kinds.sysctl import sysctl
-
     for name, value in context.spec.sysctls.items():
-        yield sysctl("", name, value, origin=(Origin("sysctls", name, context.where(("sysctls", name))),))
+        yield sysctl("", name, value)._replace(origin=(Origin("sysctls", name, context.where(("sysctls", name))),))

@@ -29,11 +29,17 @@ _SENTINEL = {"ip": ("link show dev lo", "lo: <"), "bridge": ("vlan show dev lo",
 
 
 class Command(NamedTuple):
-    """One line of one action, taken apart."""
+    """One line of one action: the tool, and everything behind it as written."""
 
     action: int  # index of its action
     netns: str
-    words: tuple[str, ...]
+    tool: str
+    rest: str
+
+    @property
+    def words(self) -> list[str]:
+        """The words as a shell would see them."""
+        return [self.tool, *shlex.split(self.rest)]
 
 
 class ToolFailed(Exception):
@@ -94,7 +100,7 @@ def run_actions(actions: Sequence[Action]) -> list[Failure | None]:
     """Run the lines of the actions, in order; see `reconciler.engine.round.Executor`."""
     failures: list[Failure | None] = [None] * len(actions)
     commands = [_command(index, line) for index, action in enumerate(actions) for line in action.lines]
-    for (tool, netns), group in groupby(commands, key=lambda command: (command.words[0], command.netns)):
+    for (tool, netns), group in groupby(commands, key=lambda command: (command.tool, command.netns)):
         batch = list(group)
         try:
             found = _RUN.get(tool, _each)(netns, batch)
@@ -107,18 +113,20 @@ def run_actions(actions: Sequence[Action]) -> list[Failure | None]:
 
 
 def _command(action: int, line: Line) -> Command:
-    return Command(action, line.netns, tuple(shlex.split(line.words)))
+    tool, _, rest = line.words.partition(" ")
+    return Command(action, line.netns, tool, rest)
 
 
 def _batch(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
     """`ip -batch` and `bridge -batch`: a refused line is named and the rest runs; a line that the tool
     cannot read ends it all, which the missing sentinel tells."""
-    tool = batch[0].words[0]
+    tool = batch[0].tool
+    allowed = _OBJECTS[tool]
     for command in batch:
-        if command.words[1] not in _OBJECTS[tool]:
-            raise ToolFailed(f"{tool} {command.words[1]} is not a thing that a plan does")
+        if command.rest.split(" ", 1)[0] not in allowed:
+            raise ToolFailed(f"{tool} {command.rest} is not a thing that a plan does")
     sentinel, proof = _SENTINEL[tool]
-    text = "".join(" ".join(command.words[1:]) + "\n" for command in batch) + sentinel + "\n"
+    text = "\n".join([*(command.rest for command in batch), sentinel, ""])
     done = run_tool(netns, (tool, "-force", "-batch", "-"), stdin=text)
     failures: list[Failure | None] = [None] * len(batch)
     for number, message in _refused(done.stderr):
