@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reconciler.facts.model import Node, NodeAddress
@@ -60,4 +60,5 @@ nodes = st.builds(
 
 @given(nodes, nodes, st.sampled_from(["auto", "overlay", "direct", "none"]))
 def test_both_ends_agree(a: Node, b: Node, mode: Mode) -> None:
+    assume(a.name != b.name)
     assert transport(a, b, mode) == transport(b, a, mode)
