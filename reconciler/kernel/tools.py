@@ -22,7 +22,7 @@ TIMEOUT = 120  # seconds; a tool that takes longer hangs
 _FAILED = re.compile(r"^Command failed -:(\d+)", re.MULTILINE)
 # What a batch may do at all, whatever a template says: `ip -batch` would run `netns exec` and `vrf exec`.
 _OBJECTS = {
-    "ip": frozenset({"link", "addr", "address", "neigh", "nexthop", "route", "rule", "-6", "-4"}),
+    "ip": frozenset({"link", "addr", "address", "neigh", "nexthop", "route", "rule"}),
     "bridge": frozenset({"fdb", "link", "vlan"}),
 }
 _SENTINEL = {"ip": ("link show dev lo", "lo: <"), "bridge": ("vlan show dev lo", "vlan-id")}
@@ -35,6 +35,7 @@ class Command(NamedTuple):
     netns: str
     tool: str
     rest: str
+    family: str = ""  # "-6": an option of `ip`, which a line inside a batch cannot have
 
     @property
     def words(self) -> list[str]:
@@ -100,7 +101,7 @@ def run_actions(actions: Sequence[Action]) -> list[Failure | None]:
     """Run the lines of the actions, in order; see `reconciler.engine.round.Executor`."""
     failures: list[Failure | None] = [None] * len(actions)
     commands = [_command(index, line) for index, action in enumerate(actions) for line in action.lines]
-    for (tool, netns), group in groupby(commands, key=lambda command: (command.tool, command.netns)):
+    for (tool, netns, _), group in groupby(commands, key=lambda command: (command.tool, command.netns, command.family)):
         batch = list(group)
         try:
             found = _RUN.get(tool, _each)(netns, batch)
@@ -114,6 +115,8 @@ def run_actions(actions: Sequence[Action]) -> list[Failure | None]:
 
 def _command(action: int, line: Line) -> Command:
     tool, _, rest = line.words.partition(" ")
+    if tool == "ip" and rest.startswith(("-6 ", "-4 ")):
+        return Command(action, line.netns, tool, rest[3:], rest[:2])
     return Command(action, line.netns, tool, rest)
 
 
@@ -127,7 +130,8 @@ def _batch(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
             raise ToolFailed(f"{tool} {command.rest} is not a thing that a plan does")
     sentinel, proof = _SENTINEL[tool]
     text = "\n".join([*(command.rest for command in batch), sentinel, ""])
-    done = run_tool(netns, (tool, "-force", "-batch", "-"), stdin=text)
+    family = [batch[0].family] if batch[0].family else []
+    done = run_tool(netns, (tool, *family, "-force", "-batch", "-"), stdin=text)
     failures: list[Failure | None] = [None] * len(batch)
     for number, message in _refused(done.stderr):
         if number <= len(batch):
