@@ -1,0 +1,199 @@
+"""What the kernel tells of by itself: rtnetlink's multicast groups (netlink(7), rtnetlink(7)).
+
+The socket is owned by one thread, which reads it when `fileno()` is readable and
+throws away what its own writes caused with `discard()`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from reconciler.engine.kind import ObservationFailed
+from reconciler.wire import netlink as wire
+
+SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1  # include/uapi/linux/netlink.h
+SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h; above net.core.rmem_max with CAP_NET_ADMIN
+RTNLGRP_LINK = 1  # include/uapi/linux/rtnetlink.h
+AF_BRIDGE = 7
+NUD_NOARP, NUD_PERMANENT = 0x40, 0x80  # include/uapi/linux/neighbour.h
+RTM_F_CLONED = 0x200  # include/uapi/linux/rtnetlink.h: a cached copy, never configuration
+
+_BUFFER = 8 << 20  # bytes; the deletion of a device with 10k children fits in about half of it
+_MESSAGE = 1 << 16  # bytes; a notification is far smaller
+_IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
+_IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+_RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst length, src length, tos, table, protocol, scope, type, flags
+_NHMSG = struct.Struct("=BBBxI")  # family, scope, protocol, flags
+IFLA_IFNAME, IFLA_GROUP = 3, 27
+NDA_DST, NDA_LLADDR = 1, 2
+RTA_DST, RTA_OIF, RTA_TABLE = 1, 4, 15
+NHA_ID, NHA_OIF = 1, 5
+FRA_PRIORITY, FRA_PROTOCOL = 6, 21  # include/uapi/linux/fib_rules.h
+
+
+class Event(NamedTuple):
+    """One notification, as far as it takes to tell whether it concerns us."""
+
+    what: str  # "link", "address", "neighbour", "fdb", "route", "rule", "nexthop"
+    gone: bool  # a deletion
+    family: int = 0  # AF_*
+    interface: int = 0  # its index; 0: none
+    name: str = ""  # of the interface, for links
+    group: int = 0  # of the interface, for links
+    protocol: int = 0  # of routes, rules and nexthops
+    lasting: bool = True  # False for a neighbour or FDB entry that the kernel learned, and for a route that it cached
+    key: str = ""  # neighbour: address; fdb: MAC; route: prefix; nexthop: id; rule: priority
+    table: int = 0  # of routes
+
+
+class Heard(NamedTuple):
+    """What was in the socket."""
+
+    reasons: frozenset[str]  # "link deleted", "fdb changed": of what the caller asked for
+    overflowed: bool  # some were lost: look at everything
+
+
+class EventSocket:
+    """Membership in multicast groups, in the namespace of the thread that opens it.
+
+    Raises ObservationFailed when the kernel gives no socket.
+    """
+
+    def __init__(self, groups: Iterable[int], buffer: int = _BUFFER) -> None:
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+            self._socket.setblocking(False)
+            try:
+                self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
+            except PermissionError:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)  # what rmem_max allows: overflows sooner
+            self._socket.bind((0, 0))
+            for group in sorted({RTNLGRP_LINK, *groups}):
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        except OSError as error:
+            raise ObservationFailed(f"cannot listen to the kernel's events: {error.strerror}") from error
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def read(self, concerns: Callable[[Event], bool]) -> Heard:
+        """Everything that is there now, without waiting; `concerns` tells what is of interest."""
+        reasons = set[str]()
+        overflowed = False
+        for buffer in self._buffers():
+            if buffer is None:
+                overflowed = True
+                continue
+            try:
+                reasons |= {_reason(event) for event in decode(buffer) if concerns(event)}
+            except (wire.Malformed, struct.error, IndexError):
+                overflowed = True  # what cannot be read may be anything
+        return Heard(frozenset(reasons), overflowed)
+
+    def discard(self) -> None:
+        """Throw away all that is there: its cause is older than the observation that follows.
+
+        The kernel queues notifications before the call that causes them returns, so
+        after our tools have ended all of theirs are here. What others did meanwhile
+        goes with them, and is seen by the observation.
+        """
+        for _ in self._buffers():
+            pass
+
+    def _buffers(self) -> Iterator[bytes | None]:
+        """Buffers until the socket is empty; None stands for some that were lost (ENOBUFS)."""
+        while True:
+            try:
+                yield self._socket.recv(_MESSAGE)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise ObservationFailed(f"the kernel's events: {os.strerror(error.errno or 0)}") from error
+                yield None
+
+
+def _reason(event: Event) -> str:
+    return f"{event.what} {'deleted' if event.gone else 'changed'}"
+
+
+def decode(buffer: bytes) -> Iterator[Event]:
+    """The notifications in one buffer. Raises Malformed."""
+    offset = 0
+    while offset + 16 <= len(buffer):
+        length, kind, _, _, _ = wire.HEADER.unpack_from(buffer, offset)
+        if length < 16 or offset + length > len(buffer):
+            raise wire.Malformed(f"a message of {length} bytes with {len(buffer) - offset} left")
+        reader = _READERS.get(kind & ~1)  # RTM_DEL* is RTM_NEW* + 1
+        if reader is not None:
+            yield reader(buffer, offset + 16, offset + length, bool(kind & 1))
+        offset += (length + 3) & ~3
+
+
+def _link(buffer: bytes, start: int, end: int, gone: bool) -> Event:
+    family, _, index, _, _ = _IFINFOMSG.unpack_from(buffer, start)
+    found = wire.attributes(buffer, start + 16, end)
+    group = wire.u32(found[IFLA_GROUP]) if IFLA_GROUP in found else 0
+    gone = gone and family != AF_BRIDGE  # a port that leaves its bridge: the link itself lives on
+    return Event("link", gone, family, index, wire.text(found.get(IFLA_IFNAME, b"")), group)
+
+
+def _address(buffer: bytes, start: int, end: int, gone: bool) -> Event:
+    family, _, _, _, index = _IFADDRMSG.unpack_from(buffer, start)
+    return Event("address", gone, family, index)
+
+
+def _neighbour(buffer: bytes, start: int, end: int, gone: bool) -> Event:
+    family, index, state, _, _ = _NDMSG.unpack_from(buffer, start)
+    found = wire.attributes(buffer, start + 12, end)
+    if family == AF_BRIDGE:
+        lasting = bool(state & (NUD_PERMANENT | NUD_NOARP))
+        return Event("fdb", gone, family, index, lasting=lasting, key=wire.mac(found.get(NDA_LLADDR, b"")))
+    raw = found.get(NDA_DST, b"")
+    key = wire.address(raw) if len(raw) in (4, 16) else ""
+    return Event("neighbour", gone, family, index, lasting=bool(state & NUD_PERMANENT), key=key)
+
+
+def _route(buffer: bytes, start: int, end: int, gone: bool) -> Event:
+    family, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(buffer, start)
+    found = wire.attributes(buffer, start + 12, end)
+    if RTA_TABLE in found:
+        table = wire.u32(found[RTA_TABLE])
+    everything = bytes(4 if family == socket.AF_INET else 16)
+    key = f"{wire.address(found.get(RTA_DST, everything))}/{length}"
+    index = wire.u32(found[RTA_OIF]) if RTA_OIF in found else 0
+    return Event("route", gone, family, index, protocol=protocol, lasting=not flags & RTM_F_CLONED, key=key, table=table)
+
+
+def _rule(buffer: bytes, start: int, end: int, gone: bool) -> Event:
+    found = wire.attributes(buffer, start + 12, end)
+    protocol = wire.u8(found[FRA_PROTOCOL]) if FRA_PROTOCOL in found else 0
+    priority = wire.u32(found[FRA_PRIORITY]) if FRA_PRIORITY in found else 0
+    return Event("rule", gone, buffer[start], protocol=protocol, key=str(priority))
+
+
+def _nexthop(buffer: bytes, start: int, end: int, gone: bool) -> Event:
+    family, _, protocol, _ = _NHMSG.unpack_from(buffer, start)
+    found = wire.attributes(buffer, start + 8, end)
+    index = wire.u32(found[NHA_OIF]) if NHA_OIF in found else 0
+    number = wire.u32(found[NHA_ID]) if NHA_ID in found else 0
+    return Event("nexthop", gone, family, index, protocol=protocol, key=str(number))
+
+
+_READERS: dict[int, Callable[[bytes, int, int, bool], Event]] = {
+    wire.RTM_NEWLINK: _link,
+    wire.RTM_NEWADDR: _address,
+    wire.RTM_NEWNEIGH: _neighbour,
+    wire.RTM_NEWROUTE: _route,
+    wire.RTM_NEWRULE: _rule,
+    wire.RTM_NEWNEXTHOP: _nexthop,
+}
