@@ -10,7 +10,7 @@ from reconciler.kinds.sysctl.row import Sysctl, SysctlKey, words
 
 __all__ = ["KIND", "Sysctl", "SysctlKey", "device_of", "path_of", "sysctl"]
 
-AFTER_LINKS = 25
+AFTER_LINKS, LAST = 25, 26
 _PER_DEVICE = frozenset({"conf", "neigh"})  # net.ipv4.conf.DEV.x, net.ipv6.neigh.DEV.x, net.mpls.conf.DEV.x
 _NOT_DEVICES = frozenset({"all", "default", "lo"})  # there in every namespace
 
@@ -41,7 +41,8 @@ class SysctlKind(Kind[Sysctl]):
 
     Nothing tells who set a value and no event tells that it changed. Parameters
     of the namespace come before links (a new link copies `default`), those of a
-    link after it.
+    link after it, and IPv6 forwarding after those: switched on, it removes the
+    default routes of router advertisements from every link whose accept_ra is not 2.
     """
 
     name = "sysctl"
@@ -69,7 +70,10 @@ class SysctlKind(Kind[Sysctl]):
         return True
 
     def rank_of(self, row: Sysctl) -> int:
-        return AFTER_LINKS if device_of(row.key.name) else self.rank
+        name = row.key.name
+        if name.startswith("net.ipv6.conf.") and name.endswith(".forwarding"):
+            return LAST
+        return AFTER_LINKS if device_of(name) else self.rank
 
     def needs(self, row: Sysctl) -> tuple[Ref, ...]:
         dev = device_of(row.key.name)
