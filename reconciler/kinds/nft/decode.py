@@ -16,7 +16,7 @@ _HOOK = re.compile(r'type (\S+) hook (\S+)(?: device "?([^"\s]+)"?)? priority (-
 
 def decode(netns: str, family: str, table: str, text: str) -> Nft:
     """One table. What a plan cannot state ends up in `other`, so that it is a difference and not overlooked."""
-    lines = _logical(text)
+    lines = logical_lines(text)
     next(lines, "")  # "table F T {"
     chains: list[Chain] = []
     sets: list[NftSet] = []
@@ -25,7 +25,7 @@ def decode(netns: str, family: str, table: str, text: str) -> Nft:
     for line in lines:
         if line == "}":
             break
-        words = _words(line)
+        words = words_of(line)
         if line.endswith("{"):
             body = _block(lines)
             if words[0] == "chain" and len(words) == 3:
@@ -41,7 +41,7 @@ def decode(netns: str, family: str, table: str, text: str) -> Nft:
     return Nft(NftKey(netns, family, table), tuple(sorted(chains)), tuple(sorted(sets)), tuple(other), comment)
 
 
-def _logical(text: str) -> Iterator[str]:
+def logical_lines(text: str) -> Iterator[str]:
     """Lines without their indentation; one that goes on (a long set of elements) is joined."""
     held = ""
     for raw in text.splitlines():
@@ -65,7 +65,7 @@ def _block(lines: Iterator[str]) -> list[str]:
     return body
 
 
-def _words(line: str) -> Words:
+def words_of(line: str) -> Words:
     """Words; quotes are dropped where what they hold is a plain word, as nft takes it without them too."""
     return tuple(
         word[1:-1] if word.startswith('"') and _PLAIN.fullmatch(word[1:-1]) else word for word in _TOKEN.findall(line)
@@ -78,7 +78,7 @@ def _chain(name: str, body: list[str]) -> Chain:
     for line in body:
         hook = _HOOK.fullmatch(line)
         if hook is None:
-            rules.append(canonical(_words(line)))
+            rules.append(canonical(words_of(line)))
             continue
         kind, place, device, number, policy = hook.groups()
         found = Chain(name, kind, place, _priority(int(number), place), policy or "", device or "")
@@ -95,7 +95,7 @@ def _priority(number: int, hook: str) -> Words:
 def _set(what: str, name: str, body: list[str], other: list[Words]) -> NftSet:
     found = NftSet(name, (), what=what)
     for line in body:
-        words = _words(line)
+        words = words_of(line)
         if words[0] == "type":
             found = found._replace(type=words[1:])
         elif words[0] == "flags":

@@ -55,6 +55,10 @@ class Nft(NamedTuple):
     origin: tuple[Origin, ...] = ()
 
 
+def own_table(name: str) -> bool:
+    return name == OWN or name.startswith(OWN + "-")
+
+
 def rule(text: str) -> Words:
     """A rule as its words. Write it as `nft -s list table` prints it, quotes left out; sets in any order."""
     return canonical(tuple(text.split()))

@@ -30,7 +30,7 @@ def observer(kind: Kind[Any]) -> Kind[Any]:
     return watching
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine(netns: str) -> Iterator[Round]:
     sh("ip link add dev0 group 94 type veth peer name dev1 && ip link set dev0 up && ip link set dev1 up")
     node = KernelNode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from tests.namespaces import sh
 NAME = "/etc/cni/net.d/10-plumbline.conflist"
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine() -> Iterator[Round]:
     node = KernelNode()
     yield Round(node, Kinds([KIND]))
@@ -32,7 +31,7 @@ def scope(root: Path, *rows: File) -> Scope:
 
 def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
     return {
-        str(path.relative_to(root)): (path.lstat().st_mode, os.readlink(path).encode() if path.is_symlink() else path.read_bytes())
+        str(path.relative_to(root)): (path.lstat().st_mode, str(path.readlink()).encode() if path.is_symlink() else path.read_bytes())
         for path in sorted(root.rglob("*"))
         if path.is_symlink() or path.is_file()
     }
@@ -119,4 +118,5 @@ def test_content_counts_in_the_digest_and_a_secret_is_not_described(engine: Roun
 
 def test_own_names() -> None:
     assert all(map(own_name, ("plumbline", "10-plumbline.conflist", "plumbline-extra.conf", ".plumbline-ab12_x9z")))
-    assert not any(map(own_name, ("plumbline.bak", "10-plumbline.conflist~", "notplumbline.conf", "10-flannel.conflist", "plumbliner.conf")))
+    foreign = ("plumbline.bak", "10-plumbline.conflist~", "notplumbline.conf", "10-flannel.conflist", "plumbliner.conf")
+    assert not any(map(own_name, foreign))

@@ -52,7 +52,7 @@ EVERYTHING = nft(
 )
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine(netns: str) -> Iterator[Round]:
     node = KernelNode()
     yield Round(node, Kinds([KIND]))

@@ -18,7 +18,7 @@ from tests.namespaces import sh
 TABLE = yaml.safe_load((KIND.folder / "attributes.yaml").read_text())
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine(netns: str) -> Iterator[Round]:
     node = KernelNode()
     yield Round(node, Kinds([KIND]))
@@ -94,7 +94,8 @@ def test_what_a_plan_cannot_state_is_seen(engine: Round) -> None:
 
 @pytest.mark.kernel
 def test_other_peoples_rules_stay(engine: Round) -> None:
-    sh("ip rule add from 10.94.0.0/16 priority 1000 lookup 100 protocol 3; ip rule add priority 900 lookup 7; ip -6 rule add priority 900 lookup 7")
+    sh("ip rule add from 10.94.0.0/16 priority 1000 lookup 100 protocol 3")
+    sh("ip rule add priority 900 lookup 7; ip -6 rule add priority 900 lookup 7")
     before = sh("ip rule show; ip -6 rule show")
     row = Rule(RuleKey("", 4, 1000, src="10.94.0.0/16"), table=100)
     assert engine.converge(scope(row)).converged

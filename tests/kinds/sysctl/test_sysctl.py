@@ -16,7 +16,7 @@ from tests.kinds.address.test_address import observer
 from tests.namespaces import sh
 
 
-@pytest.fixture()
+@pytest.fixture
 def engine(netns: str) -> Iterator[Round]:
     node = KernelNode()
     yield Round(node, Kinds([KIND, observer(all_kinds()["link"])]))

@@ -1,0 +1,105 @@
+"""Kind `nft_rule`: single rules in chains of other people (an accept before their drop)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from reconciler.engine.kind import Kind, ObservationFailed, Reader, Scope
+from reconciler.engine.model import Owner, Seen
+from reconciler.kinds.nft.decode import logical_lines, words_of
+from reconciler.kinds.nft.elements import canonical
+from reconciler.kinds.nft.row import own_table
+from reconciler.kinds.nft.tool import holds_nothing_for_us
+from reconciler.kinds.nft_rule.row import PREFIX, NftRule, NftRuleKey, nft_rule
+
+__all__ = ["KIND", "NftRule", "NftRuleKey", "nft_rule"]
+
+_BLOCK_HANDLE = re.compile(r"\{ # handle \d+$", re.MULTILINE)
+
+
+class _Chain(NamedTuple):
+    family: str
+    table: str
+    name: str
+
+
+class NftRuleKind(Kind[NftRule]):
+    """Known as ours by its comment, in the chains that the spec names and in all that see forwarded packets.
+
+    A chain that does not exist drops nothing, so a rule wanted in it counts as
+    being there; the chain itself is somebody else's to make.
+    """
+
+    name = "nft_rule"
+    rank = 86
+    row = NftRule
+    grammar = (("nft", "insert", "rule"), ("nft", "replace", "rule"), ("nft", "delete", "rule"))
+    uncompared = 2
+    poll = 30.0
+
+    def observe(self, io: Reader, scope: Scope) -> Iterable[NftRule]:
+        wanted = scope.wanted.of(self.name)
+        try:
+            return [row for netns in scope.netns for row in _rules(io, netns, list(wanted.values()))]
+        except ObservationFailed as failure:
+            if holds_nothing_for_us(failure) and not wanted:
+                return []
+            raise
+
+    def owner(self, row: NftRule, seen: Seen) -> Owner:
+        return Owner.OURS if row.key.comment.startswith(PREFIX) else Owner.FOREIGN
+
+    def same(self, old: NftRule, new: NftRule) -> bool:
+        return not self.differs(old, new)
+
+    def differs(self, old: NftRule, new: NftRule) -> tuple[str, ...]:
+        return () if old.rule == canonical(new.rule) else ("rule",)
+
+    def impossible(self, row: NftRule, seen: Seen) -> str:
+        if own_table(row.key.table):
+            return f"table {row.key.table} is ours and made whole: state the rule in its `nft` row"
+        if not row.key.comment.startswith(PREFIX):
+            return f"{row.key.comment}: a rule of ours is known by a comment that begins with {PREFIX}"
+        return ""
+
+
+def _rules(io: Reader, netns: str, wanted: list[NftRule]) -> Iterable[NftRule]:
+    named = {_Chain(*row.key[1:4]) for row in wanted if row.key.netns == netns}
+    there, forwarding = _chains(io.tool(netns, ("nft", "list", "chains")))
+    for chain in sorted((named & there) | forwarding):
+        text = io.tool(netns, ("nft", "-a", "-s", "-y", "list", "chain", *chain))
+        for line in logical_lines(_BLOCK_HANDLE.sub("{", text)):
+            row = _row(netns, chain, line)
+            if row is not None:
+                yield row
+    yield from (row for row in wanted if row.key.netns == netns and _Chain(*row.key[1:4]) not in there)
+
+
+def _chains(text: str) -> tuple[set[_Chain], set[_Chain]]:
+    """Every chain in tables that are not ours, and those among them that see forwarded packets."""
+    there: set[_Chain] = set()
+    forwarding: set[_Chain] = set()
+    family = table = name = ""
+    for line in logical_lines(text):
+        words = words_of(line)
+        if words[0] == "table":
+            _, family, table = words[:3]
+        elif words[0] == "chain" and not own_table(table):
+            name = words[1]
+            there.add(_Chain(family, table, name))
+        elif words[0] == "type" and words[2:4] == ("hook", "forward") and not own_table(table):
+            forwarding.add(_Chain(family, table, name))
+    return there, forwarding
+
+
+def _row(netns: str, chain: _Chain, line: str) -> NftRule | None:
+    """Our rule out of `WORDS comment "plumbline-…" # handle N`; None for any other line."""
+    words = words_of(line)
+    if len(words) < 6 or words[-5] != "comment" or words[-3:-1] != ("#", "handle") or not words[-4].startswith(PREFIX):
+        return None
+    return NftRule(NftRuleKey(netns, *chain, words[-4]), canonical(words[:-5]), int(words[-1]))
+
+
+KIND = NftRuleKind()
