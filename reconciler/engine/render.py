@@ -59,7 +59,7 @@ class Renderer:
     def _environment(self) -> _Environment:
         loader = jinja2.PrefixLoader({name: jinja2.FileSystemLoader(kind.folder) for name, kind in self._kinds.items()})
         return _Environment(
-            loader=loader, undefined=jinja2.StrictUndefined, finalize=self._word, trim_blocks=True, lstrip_blocks=True, autoescape=False
+            loader=loader, undefined=jinja2.StrictUndefined, finalize=self._word, trim_blocks=True, lstrip_blocks=True, autoescape=True
         )
 
     def _word(self, value: Any) -> Any:
@@ -77,7 +77,7 @@ class Renderer:
             return value
         if isinstance(value, tuple) and value and all(self._part(part) for part in value):
             return " ".join(value)
-        if isinstance(value, jinja2.runtime.Markup) or value == "":
+        if isinstance(value, jinja2.runtime.Markup) or value == "":  # what a macro made: its parts were checked (autoescape marks it)
             return value
         raise BadWord(f"{value!r} is not a plain word")
 

@@ -1,0 +1,103 @@
+"""Kind `link`: network devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.model import Claim, Owner, Ref, Seen
+from reconciler.kinds.link import macvlan, vxlan
+from reconciler.kinds.link.bridge import Bridge, BridgePort
+from reconciler.kinds.link.decode import REQUEST, decode
+from reconciler.kinds.link.macvlan import Macvlan
+from reconciler.kinds.link.row import Link, LinkKey
+from reconciler.kinds.link.vxlan import Vxlan
+from reconciler.kinds.marks import GROUP
+
+__all__ = ["KIND", "Bridge", "BridgePort", "Link", "LinkKey", "Macvlan", "Vxlan"]
+
+RTNLGRP_LINK = 1  # include/uapi/linux/rtnetlink.h
+IPV6_MIN_MTU = 1280  # RFC 8200, section 5
+ON_A_LINK = frozenset({"address", "neighbour", "nexthop", "route"})
+
+
+class LinkKind(Kind[Link]):
+    """Known as ours by link group 94, which `ip link add` sets in the call that makes the link.
+
+    The alias `plumbline:INTENT` follows in a line of its own and only describes.
+    A NIC ("physical"), or a link with `adopt`, is managed as far as it is stated,
+    never marked and never deleted.
+    """
+
+    name = "link"
+    rank = 20
+    row = Link
+    grammar = (("ip", "link", "add"), ("ip", "link", "set"), ("ip", "link", "del"))
+    uncompared = 3
+    rechecked = True
+    events = (RTNLGRP_LINK,)
+
+    def observe(self, io: Reader, scope: Scope) -> Iterable[Link]:
+        return [row for netns in scope.netns for row in io.decoded(netns, REQUEST, decode)]
+
+    def owner(self, row: Link, seen: Seen) -> Owner:
+        return Owner.OURS if row.group == GROUP else Owner.FOREIGN
+
+    def identity(self, row: Link) -> int | None:
+        return row.index
+
+    def adopts(self, row: Link) -> bool:
+        return row.adopt or row.type == "physical"
+
+    def needs(self, row: Link) -> tuple[Ref, ...]:
+        netns = row.key.netns
+        names = [row.master, row.parent]
+        if row.peer and row.peer < row.key.name:  # the end whose name sorts first makes both
+            names.append(row.peer)
+        return tuple(Ref("link", (netns, name)) for name in names if name)
+
+    def claims(self, row: Link) -> tuple[Claim, ...]:
+        if not isinstance(row.info, Vxlan) or row.info.external:
+            return ()
+        family = 6 if ":" in (row.info.local or row.info.group or "") else 4
+        return (Claim("VXLAN VNI, port and family", (row.key.netns, row.info.id, row.info.dstport, family)),)
+
+    def differs(self, old: Link, new: Link) -> tuple[str, ...]:
+        found = super().differs(old, new)
+        return tuple(name for name in found if name != "type") if new.type == "physical" else found
+
+    def replaces(self, old: Link, new: Link) -> str | None:
+        if new.type not in (None, "physical", old.type):
+            return f"a {old.type} cannot become a {new.type}"
+        if new.peer is not None and new.peer != old.peer:
+            return "the peer of a veth cannot change in place"
+        if isinstance(old.info, Vxlan) and isinstance(new.info, Vxlan):
+            return vxlan.fixed(old.info, new.info)
+        if isinstance(old.info, Macvlan) and isinstance(new.info, Macvlan):
+            if new.parent not in (None, old.parent):
+                return "the device below a macvlan cannot change in place"
+            return macvlan.fixed(old.info, new.info)
+        return None
+
+    def loses(self, old: Link, new: Link) -> frozenset[str]:
+        if old.up and new.up is False:
+            return ON_A_LINK
+        lost: set[str] = set()
+        if new.mac not in (None, old.mac):
+            lost.add("neighbour")
+        if isinstance(new.mtu, int) and isinstance(old.mtu, int) and new.mtu < IPV6_MIN_MTU <= old.mtu:
+            lost |= ON_A_LINK
+        return frozenset(lost)
+
+    def without(self, row: Link, parent: Ref) -> Link | None:
+        if row.master == parent.key[1] and row.parent != parent.key[1]:
+            return row._replace(master="", port=None)
+        return None
+
+    def fresh(self, row: Link) -> Link | None:
+        info = type(row.info)() if row.info is not None else None
+        port = BridgePort() if row.port is not None else None
+        return Link(row.key, row.type, 0, "", None, None, False, "", "", row.peer, info, port)
+
+
+KIND = LinkKind()
