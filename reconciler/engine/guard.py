@@ -19,12 +19,16 @@ class Limits(NamedTuple):
 
 
 def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], conflicts: Sequence[Conflict]) -> list[Action]:
-    """Hold what needs something refused, unseen or absent, transitively; and what waits for the rest."""
+    """Hold what needs something refused, unseen, absent or held already, transitively; and what waits for the rest."""
+    actions = list(actions)
     refused = {kinds[conflict.kind].ref(conflict.new) for conflict in conflicts}
+    refused |= {action.ref for action in actions if action.held}
     present = _Present(kinds, wanted, seen)
     held: list[Action] = []
     for action in actions:
-        why = "" if action.verb is Verb.DELETE else _impossible(kinds, action, seen) or _why_not(action, refused, present, seen)
+        why = action.held
+        if not why and action.verb is not Verb.DELETE:
+            why = _impossible(kinds, action, seen) or _why_not(action, refused, present, seen)
         if why:
             refused.add(action.ref)
             action = action._replace(held=why)

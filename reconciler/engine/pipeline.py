@@ -21,7 +21,10 @@ def make_plan(node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen:
     found = diff(kinds, wanted, seen)
     actions = order(kinds, wanted, seen, found.changes)
     actions = guard.block(kinds, wanted, seen, actions, found.conflicts)
-    actions = renderer.render(actions)
+    rendered = renderer.render(actions)
+    if any(after.held and not before.held for before, after in zip(actions, rendered, strict=True)):
+        rendered = guard.block(kinds, wanted, seen, rendered, found.conflicts)  # what could not be put into words is missing to others
+    actions = rendered
     failures = tuple(f"{name}: {failure}" for name in seen if (failure := seen.failure(name)))
     refusal = guard.limit(kinds, seen, actions, limits)
     return Plan(node, tuple(actions), tuple(found.conflicts), failures, refusal, digest(actions))
