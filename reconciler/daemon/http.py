@@ -1,0 +1,101 @@
+"""/healthz, /readyz, /metrics and /status, for probes and people on the node. Read only."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET, AF_INET6
+from typing import NamedTuple
+
+from reconciler.daemon.metrics import CONTENT_TYPE
+from reconciler.daemon.status import Status, as_json
+
+PLAIN = "text/plain; charset=utf-8"
+
+
+class Answer(NamedTuple):
+    code: int
+    type: str
+    body: bytes
+
+
+class BadListen(Exception):
+    """The address to listen on cannot be used; says what is wrong and what to do."""
+
+
+def answer(path: str, status: Status, stuck: str, metrics: Callable[[], bytes]) -> Answer:
+    """What each path says; `stuck` is why the loop does not turn any more, empty when it does."""
+    match path.partition("?")[0]:
+        case "/healthz":
+            return _plain(503 if stuck else 200, stuck or "ok")
+        case "/readyz":
+            return _plain(200 if status.ready else 503, status.not_ready or "ok")
+        case "/metrics":
+            return Answer(200, CONTENT_TYPE, metrics())
+        case "/status":
+            return Answer(200, "application/json", json.dumps(as_json(status), indent=2, ensure_ascii=False).encode() + b"\n")
+        case _:
+            return _plain(404, "there are /healthz, /readyz, /metrics and /status")
+
+
+def _plain(code: int, text: str) -> Answer:
+    return Answer(code, PLAIN, f"{text}\n".encode())
+
+
+def parse_listen(text: str) -> tuple[str, int] | None:
+    """HOST:PORT or [HOST]:PORT; None for "off". Raises BadListen."""
+    if text == "off":
+        return None
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise BadListen(f"--listen {text}: write HOST:PORT, [IPV6]:PORT, or off")
+    return host.strip("[]"), int(port)
+
+
+class HttpServer:
+    """Serves from threads of its own until `close()`. Raises BadListen."""
+
+    def __init__(self, listen: str, ask: Callable[[str], Answer]) -> None:
+        address = parse_listen(listen)
+        self._server: ThreadingHTTPServer | None = None
+        if address is None:
+            return
+        try:
+            self._server = _server(address, ask)
+        except OSError as error:
+            raise BadListen(f"--listen {listen}: {error.strerror}; choose another address or port, or --listen off") from error
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """The TCP port that it got; 0 when it does not listen."""
+        return self._server.server_address[1] if self._server else 0
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+
+def _server(address: tuple[str, int], ask: Callable[[str], Answer]) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 10  # seconds for a client to say what it wants
+
+        def do_GET(self) -> None:
+            given = ask(self.path)
+            self.send_response(given.code)
+            self.send_header("Content-Type", given.type)
+            self.send_header("Content-Length", str(len(given.body)))
+            self.end_headers()
+            self.wfile.write(given.body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Probes come every few seconds: they are not news."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        address_family = AF_INET6 if ":" in address[0] else AF_INET
+
+    return Server(address, Handler)

@@ -1,0 +1,82 @@
+"""Content as files hold it: the spec and the facts of the nodes, read together and judged as one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reconciler.cluster.config import read_content
+from reconciler.daemon.controller import Rejected
+from reconciler.daemon.settings import Settings
+from reconciler.engine.guard import Limits
+from reconciler.facts.model import Facts, Host, Node
+from reconciler.intents import Compiled, Context, compile_node
+from reconciler.spec.load import Loaded
+
+_TRIES = 5  # for content that is swapped while it is read
+
+
+class FileInputs(NamedTuple):
+    """A valid network.yaml, and the nodes that it and the manifests name."""
+
+    loaded: Loaded
+    facts: Facts
+    node: Node
+
+    @property
+    def digest(self) -> str:
+        return self.loaded.digest
+
+    @property
+    def limits(self) -> Limits:
+        said = self.loaded.spec.limits
+        return Limits(float(said.max_deletes.rstrip("%")) / 100, said.floor)
+
+    @property
+    def needs_uplink(self) -> bool:
+        return self.loaded.spec.fabric is not None or self.loaded.spec.cni is not None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(str(problem) for problem in self.loaded.problems)
+
+    def compile(self, host: Host) -> Compiled:
+        """Raises IntentError."""
+        return compile_node(Context(self.loaded.spec, self.facts._replace(host=host), self.node.name, self.loaded.where))
+
+
+def load_inputs(settings: Settings) -> FileInputs:
+    """Read and judge everything at one moment. Raises Rejected."""
+    paths = (settings.config, *settings.facts)
+    before = read_content(paths)
+    for _ in range(_TRIES):
+        inputs = _load(settings)
+        now = read_content(paths)
+        if now == before:
+            return inputs
+        before = now
+    raise Rejected((f"{settings.config}: the content changed {_TRIES} times while it was read",))
+
+
+def _load(settings: Settings) -> FileInputs:
+    try:
+        loaded = load_spec(settings.config)
+        manifests = [node for path in settings.facts for node in read_manifests(path)]
+        facts = build_facts(loaded, manifests)
+    except SpecError as error:
+        raise Rejected(tuple(str(problem) for problem in error.problems)) from error
+    return FileInputs(loaded, facts, _this_node(settings, facts))
+
+
+def _this_node(settings: Settings, facts: Facts) -> Node:
+    """Raises Rejected: a node that is named no more keeps its network until a person removes it."""
+    node = facts.nodes.get(settings.node)
+    if node is not None:
+        return node
+    if not facts.nodes:
+        return Node(settings.node)
+    raise Rejected(
+        (
+            f"{settings.config}: node {settings.node} is not among the {len(facts.nodes)} nodes that network.yaml and the facts name; "
+            f"if it has another name here, say --node NAME; if it left the cluster, remove what it holds: plumbline cleanup",
+        )
+    )

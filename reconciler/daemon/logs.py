@@ -1,0 +1,93 @@
+"""Structured logs on standard error: key=value on a terminal, else one JSON object a line."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, TextIO
+
+import structlog
+
+from reconciler.daemon.controller import Report
+from reconciler.daemon.status import Status
+
+MANY = 20  # rows of one round that are named one by one
+
+
+def make_logger(stream: TextIO, *, json: bool | None, verbose: bool, node: str) -> Any:
+    """A logger of its own; nothing global is configured."""
+    as_json = not stream.isatty() if json is None else json
+    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else structlog.processors.LogfmtRenderer()
+    return structlog.wrap_logger(
+        structlog.WriteLogger(stream),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _first("timestamp", "level", "event"),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
+        context_class=dict,
+        cache_logger_on_first_use=True,
+        node=node,
+    )
+
+
+def _first(*names: str) -> Any:
+    """The fields that every line begins with."""
+
+    def reorder(_logger: Any, _method: str, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: fields[name] for name in names if name in fields} | fields
+
+    return reorder
+
+
+def log_round(log: Any, report: Report, before: Status, status: Status, plan_only: bool) -> None:
+    """One line for a round that did something or whose answer is a new one; its repairs and new errors by name."""
+    _log_content(log, report, before, status)
+    for repair in report.repairs[:MANY]:
+        if repair.done:
+            log.info("repaired", row=str(repair.ref), was=repair.was)
+        else:
+            log.warning("drift", row=str(repair.ref), was=repair.was, why="dry run: left as it is" if plan_only else "not repaired yet")
+    if len(report.repairs) > MANY:
+        log.info("repaired, and more", rows=len(report.repairs) - MANY)
+    for error in report.errors[:MANY]:
+        if error not in before.errors:
+            log.error("not done", why=error)
+    if status.refused and before.plan != status.plan:
+        log.error("refused", why=status.refusal.reason if status.refusal else "", confirm=status.confirm)
+    _log_summary(log, report, before, status)
+
+
+def _log_content(log: Any, report: Report, before: Status, status: Status) -> None:
+    if report.problems and report.problems != before.problems:
+        for problem in report.problems[:MANY]:
+            log.error("content rejected", problem=problem)
+        in_force = f"{report.digest[:12]} stays in force and drift from it is repaired" if report.digest else "nothing is in force yet"
+        log.error("not ready", why=f"the newest content is not valid; {in_force}")
+    for warning in report.warnings:
+        if warning not in before.warnings:
+            log.warning("warning", text=warning)
+    if status.digest != before.digest:
+        log.info("content in force", digest=status.digest[:12], before=before.digest[:12] or "none")
+
+
+def _log_summary(log: Any, report: Report, before: Status, status: Status) -> None:
+    last = status.last
+    if last is None:
+        return
+    done = sum(outcome.failure is None for outcome in report.outcomes)
+    news = bool(report.outcomes) or report.converged != before.converged or before.rounds == 0
+    (log.info if news else log.debug)(
+        "round",
+        digest=report.digest[:12],
+        triggers=", ".join(last.triggers),
+        planned=len(report.plans[0].actions) if report.plans else 0,
+        done=done,
+        failed=len(report.outcomes) - done,
+        left=len(report.plans[-1].actions) if report.plans else 0,
+        rows=len(report.wanted),
+        converged=report.converged,
+        ms=round(last.seconds * 1000, 1),
+    )

@@ -1,0 +1,82 @@
+"""When the next round is due. Pure: the time is given, and so is chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+EVENT = "event"
+SETTLE = 0.03  # seconds from the first event to the round: one cause makes several
+FIRST_RETRY = 1.0  # seconds after a round that did not converge, then doubled
+PATIENCE = 5  # repairs of one row within MEMORY before somebody else is believed to fight us over it
+MEMORY = 60.0  # seconds
+SLOWEST = 10.0  # seconds between rounds while somebody fights us
+
+Chance = Callable[[float, float], float]  # random.uniform
+
+
+class Schedule:
+    """One round answers everything that was asked before it began."""
+
+    def __init__(self, resync: float, chance: Chance) -> None:
+        self._resync, self._chance = resync, chance
+        self._asked: dict[str, float] = {}  # trigger → when it is due
+        self._reasons: set[str] = set()  # of the event
+        self._timers: dict[str, float] = {}
+        self._failures = 0
+        self._repairs: dict[object, list[float]] = {}
+        self._not_before = 0.0
+
+    def ask(self, trigger: str, now: float, delay: float = 0.0) -> None:
+        """A trigger wants a round; asked twice, the first time counts."""
+        self._asked.setdefault(trigger, now + delay)
+
+    def heard(self, reasons: Iterable[str], now: float) -> None:
+        """Events on what we manage: soon, but not in a fight."""
+        self._reasons |= set(reasons)
+        self._asked.setdefault(EVENT, max(now + SETTLE, self._not_before))
+
+    @property
+    def next(self) -> float:
+        """When something is due."""
+        return min((*self._asked.values(), *self._timers.values()), default=0.0)
+
+    def take(self, now: float) -> tuple[str, ...]:
+        """The triggers of a round that is due now; empty when none is."""
+        if self.next > now:
+            return ()
+        due = [self._named(trigger) for trigger in self._asked]
+        due += [name for name, when in self._timers.items() if when <= now]
+        self._asked.clear()
+        self._reasons.clear()
+        self._timers.clear()
+        return tuple(due)
+
+    def _named(self, trigger: str) -> str:
+        return f"{EVENT}: {', '.join(sorted(self._reasons))}" if trigger == EVENT else trigger
+
+    def done(self, now: float, *, converged: bool, polls: Iterable[float] = ()) -> None:
+        """A round has ended: when the next one comes without being asked for."""
+        self._timers["resync"] = now + self._resync * self._chance(0.9, 1.1)
+        poll = min(polls, default=self._resync)
+        if poll < self._resync:
+            self._timers["poll"] = now + poll * self._chance(0.9, 1.0)
+        if converged:
+            self._failures = 0
+            return
+        self._failures += 1
+        pause = min(self._resync, FIRST_RETRY * 2 ** min(self._failures - 1, 16))
+        self._timers["retry"] = now + pause * self._chance(0.5, 1.0)
+
+    def repaired(self, rows: Iterable[object], now: float) -> tuple[object, ...]:
+        """These rows were put right again. Returns those that somebody else keeps changing, and slows down for them."""
+        self._repairs = {row: kept for row, times in self._repairs.items() if (kept := [time for time in times if now - time < MEMORY])}
+        fought = []
+        worst = 0
+        for row in rows:
+            times = self._repairs.setdefault(row, [])
+            times.append(now)
+            if len(times) > PATIENCE:
+                fought.append(row)
+                worst = max(worst, len(times) - PATIENCE)
+        self._not_before = now + min(SLOWEST, 0.25 * 2**worst) if worst else 0.0
+        return tuple(fought)

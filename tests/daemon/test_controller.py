@@ -1,0 +1,162 @@
+"""Which content is in force, without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from reconciler.daemon.controller import Controller, Rejected
+from reconciler.engine.kind import Kind, Kinds, ObservationFailed, Reader
+from reconciler.engine.model import Action, Owner, Verb
+from reconciler.engine.round import Failure
+from reconciler.facts.model import Host, Node
+from reconciler.kinds import all_kinds
+from reconciler.kinds.route import Route
+from tests.daemon.made import HOST, Content, Made, blackholes
+
+
+class Remembered(Kind[Route]):
+    """Routes of a kernel that is a dictionary."""
+
+    name, rank, row, uncompared = "route", 1, Route, 2
+    grammar = all_kinds()["route"].grammar
+    folder = all_kinds()["route"].folder  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        self.kernel: dict[Any, Route] = {}
+
+    def observe(self, io: Any, scope: Any) -> list[Route]:
+        return list(self.kernel.values())
+
+    def owner(self, row: Route, seen: Any) -> Owner:
+        return Owner.OURS
+
+    def run(self, actions: Sequence[Action]) -> list[Failure | None]:
+        for action in actions:
+            if action.verb is Verb.DELETE:
+                del self.kernel[action.change.old.key]
+            else:
+                self.kernel[action.change.new.key] = action.change.new
+        return [None] * len(actions)
+
+
+class Bench:
+    """A controller with everything around it made by hand."""
+
+    def __init__(self, content: Made | Rejected, **how: Any) -> None:
+        self.kind = Remembered()
+        self.content = Content(content)
+        self.host: Host | None = HOST
+        self.controller = Controller(self.kind, Kinds([self.kind]), self.content, self._observe, **how)  # type: ignore[arg-type]
+        self.controller.reload()
+
+    def _observe(self, io: Reader, node: Node, root: str) -> Host:
+        if self.host is None:
+            raise ObservationFailed("no interface holds the address of node n1")
+        return self.host
+
+    @property
+    def holds(self) -> list[str]:
+        return sorted(key.dst for key in self.kind.kernel)
+
+    def give(self, content: Made | Rejected) -> None:
+        self.content.inputs = content
+        self.controller.reload()
+
+
+def test_good_content_is_put_in_force_and_is_no_drift() -> None:
+    bench = Bench(Made("one", blackholes(1)))
+    report = bench.controller.step()
+    assert (report.digest, report.converged, report.repairs, bench.holds) == ("one", True, (), ["10.99.1.0/24"])
+
+
+def test_drift_is_told_row_by_row() -> None:
+    bench = Bench(Made("one", blackholes(1, 2, 3)))
+    bench.controller.step()
+    [first, second, _] = blackholes(1, 2, 3)
+    del bench.kind.kernel[first.key]
+    bench.kind.kernel[second.key] = second._replace(mtu=1400)
+    [extra] = blackholes(9)
+    bench.kind.kernel[extra.key] = extra
+    repairs = {str(one) for one in bench.controller.step().repairs if one.done}
+    assert repairs == {
+        "route 254 10.99.1.0/24 (was missing)",
+        "route 254 10.99.2.0/24 (differs in mtu)",
+        "route 254 10.99.9.0/24 (was not wanted)",
+    }
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Rejected(("network.yaml:3: unknown key",)),
+        Made("bad", error="node n1 has no address"),
+        Made("bad", (*blackholes(1), blackholes(1)[0]._replace(mtu=1400))),
+    ],
+    ids=["does not validate", "no answer", "contradicts itself"],
+)
+def test_what_is_not_good_never_replaces_the_last_good(bad: Made | Rejected) -> None:
+    bench = Bench(Made("good", blackholes(1)))
+    bench.controller.step()
+    bench.give(bad)
+    report = bench.controller.step()
+    assert (report.digest, report.converged, bench.holds) == ("good", True, ["10.99.1.0/24"])
+    assert len(report.problems) == 1
+
+    bench.kind.kernel.clear()
+    report = bench.controller.step()
+    assert [str(one) for one in report.repairs] == ["route 254 10.99.1.0/24 (was missing)"]
+    assert report.problems, "it stays said"
+
+    bench.give(Made("better", blackholes(2)))
+    report = bench.controller.step()
+    assert (report.digest, report.problems, bench.holds) == ("better", (), ["10.99.2.0/24"])
+
+
+def test_without_good_content_nothing_is_touched() -> None:
+    bench = Bench(Rejected(("rubbish",)))
+    [extra] = blackholes(9)
+    bench.kind.kernel[extra.key] = extra
+    report = bench.controller.step()
+    assert (report.digest, report.problems, report.plans, bench.holds) == ("", ("rubbish",), (), ["10.99.9.0/24"])
+
+
+def test_a_host_that_cannot_be_observed_changes_nothing_and_is_tried_again() -> None:
+    bench = Bench(Made("one", blackholes(1), needs_uplink=True))
+    bench.host = None
+    report = bench.controller.step()
+    assert report.errors == ("no interface holds the address of node n1",)
+    assert not report.converged
+    assert bench.holds == []
+    bench.host = HOST
+    assert bench.controller.step().converged
+    assert bench.holds == ["10.99.1.0/24"]
+
+
+def test_rows_that_need_no_uplink_do_not_wait_for_one() -> None:
+    bench = Bench(Made("one", blackholes(1), needs_uplink=False))
+    bench.host = None
+    assert bench.controller.step().converged
+
+
+def test_content_that_another_host_makes_good_is_put_in_force() -> None:
+    """What is rejected for the host's sake is judged again when the host is another one."""
+
+    class Needy(Made):
+        def compile(self, host: Host) -> Any:
+            return Made("", self.rows, error="" if host.mtu > 1500 else "mtu too small").compile(host)
+
+    bench = Bench(Needy("jumbo", blackholes(1)))
+    assert bench.controller.step().problems == ("mtu too small",)
+    bench.host = HOST._replace(mtu=9000)
+    report = bench.controller.step()
+    assert (report.digest, report.problems) == ("jumbo", ())
+
+
+def test_a_dry_run_finds_and_leaves() -> None:
+    bench = Bench(Made("one", blackholes(1)), dry_run=True)
+    report = bench.controller.step()
+    assert [(str(one), one.done) for one in report.repairs] == [("route 254 10.99.1.0/24 (was missing)", False)]
+    assert (report.converged, bench.holds) == (False, [])

@@ -1,0 +1,91 @@
+"""When rounds are due, with time and chance made by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.daemon.schedule import FIRST_RETRY, MEMORY, PATIENCE, SETTLE, SLOWEST, Schedule
+
+
+def highest(low: float, high: float) -> float:
+    return high
+
+
+@pytest.fixture
+def schedule() -> Schedule:
+    return Schedule(60, highest)
+
+
+def test_what_is_asked_comes_at_once_and_only_once(schedule: Schedule) -> None:
+    schedule.ask("start", 0)
+    schedule.ask("config", 0)
+    assert schedule.take(0) == ("start", "config")
+    schedule.done(1, converged=True)
+    assert schedule.take(1) == ()
+
+
+def test_events_settle_and_one_round_answers_all(schedule: Schedule) -> None:
+    schedule.heard(["link deleted"], 10)
+    assert schedule.take(10) == ()
+    schedule.heard(["fdb deleted", "link deleted"], 10 + SETTLE / 2)
+    assert schedule.take(10 + SETTLE) == ("event: fdb deleted, link deleted",)
+
+
+def test_events_that_never_end_do_not_put_the_round_off(schedule: Schedule) -> None:
+    for step in range(10):
+        schedule.heard(["link changed"], 10 + step * SETTLE / 5)
+    assert schedule.next == 10 + SETTLE
+
+
+def test_resync_with_jitter_and_polls_in_between(schedule: Schedule) -> None:
+    schedule.done(0, converged=True)
+    assert schedule.take(65.9) == ()
+    assert schedule.take(66) == ("resync",)
+    schedule.done(100, converged=True, polls=(30, 45))
+    assert schedule.take(130) == ("poll",)
+
+
+def test_failures_back_off_to_the_resync_and_success_forgets_them(schedule: Schedule) -> None:
+    pauses = []
+    now = 0.0
+    for _ in range(9):
+        schedule.done(now, converged=False)
+        pauses.append(schedule.next - now)
+        now = schedule.next
+        assert "retry" in schedule.take(now)
+    assert pauses == [FIRST_RETRY * factor for factor in (1, 2, 4, 8, 16, 32)] + [60, 60, 60]
+    schedule.done(now, converged=True)
+    schedule.take(schedule.next)
+    schedule.done(now, converged=False)
+    assert schedule.next - now == FIRST_RETRY
+
+
+def test_a_backoff_does_not_hold_up_what_is_new(schedule: Schedule) -> None:
+    for _ in range(9):
+        schedule.done(0, converged=False)
+    schedule.heard(["route deleted"], 1)
+    assert schedule.take(1 + SETTLE) == ("event: route deleted",)
+
+
+def test_a_fight_is_told_and_slows_events_down_but_nothing_else(schedule: Schedule) -> None:
+    for number in range(PATIENCE):
+        assert schedule.repaired(["row"], number) == ()
+    assert schedule.repaired(["other"], PATIENCE) == ()
+    assert schedule.repaired(["row", "other"], 10) == ("row",)
+    schedule.heard(["route deleted"], 10)
+    assert schedule.next == 10.5
+    for _ in range(10):
+        schedule.repaired(["row"], 11)
+    schedule.take(11)
+    schedule.heard(["route deleted"], 11)
+    assert schedule.next == 11 + SLOWEST
+    schedule.ask("config", 11)
+    assert "config" in schedule.take(11)
+
+
+def test_a_fight_that_ended_is_forgotten(schedule: Schedule) -> None:
+    for _ in range(PATIENCE + 1):
+        schedule.repaired(["row"], 0)
+    assert schedule.repaired(["row"], MEMORY + 1) == ()
+    schedule.heard(["route deleted"], MEMORY + 1)
+    assert schedule.next == MEMORY + 1 + SETTLE
