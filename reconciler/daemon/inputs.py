@@ -8,9 +8,11 @@ from reconciler.cluster.config import read_content
 from reconciler.daemon.controller import Rejected
 from reconciler.daemon.settings import Settings
 from reconciler.engine.guard import Limits
+from reconciler.facts.manifests import read_manifests
+from reconciler.facts.merge import build_facts
 from reconciler.facts.model import Facts, Host, Node
 from reconciler.intents import Compiled, Context, compile_node
-from reconciler.spec.load import Loaded
+from reconciler.spec.load import Loaded, SpecError, load_spec
 
 _TRIES = 5  # for content that is swapped while it is read
 

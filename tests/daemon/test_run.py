@@ -1,0 +1,215 @@
+"""The daemon as a process of its own, on a folder like a mounted ConfigMap, keeping a fabric's node."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.configmap import ConfigMap
+from tests.namespaces import sh
+
+pytestmark = pytest.mark.kernel
+
+NETWORK = """\
+apiVersion: plumbline.dev/v1alpha1
+kind: ClusterNetwork
+nodes:
+  n1: {address: 10.0.1.11/24, podCIDRs: [10.244.1.0/24]}
+  n2: {address: 10.0.2.12/24, podCIDRs: [10.244.2.0/24]}
+  n3: {address: 10.0.3.13/24, podCIDRs: [10.244.3.0/24]}
+fabric: {podNetwork: [10.244.0.0/16]}
+"""
+START = (
+    "import sys; from pathlib import Path; from reconciler.daemon import Settings, run; "
+    "sys.exit(run(Settings(Path(sys.argv[1]), 'n1', listen='127.0.0.1:9474', json_logs=True)))"
+)
+
+
+class Daemon:
+    """A process in the namespace of the thread that starts it."""
+
+    def __init__(self, folder: Path, log: Path) -> None:
+        self.log = log
+        with log.open("a") as stream:
+            self.process = subprocess.Popen([sys.executable, "-c", START, str(folder)], stderr=stream, cwd=Path(__file__).parents[2])
+
+    def get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", 9474, timeout=5)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except ConnectionRefusedError:
+            return 0, ""
+        finally:
+            connection.close()
+
+    @property
+    def status(self) -> dict[str, Any]:
+        said: dict[str, Any] = json.loads(self.get("/status")[1])
+        return said
+
+    def ready(self) -> bool:
+        return self.get("/readyz")[0] == 200
+
+    def until(self, condition: Callable[[], bool], seconds: float = 15) -> float:
+        """Wait until something is so; how long it took. Fails with the log."""
+        began = time.monotonic()
+        while not condition():
+            assert self.process.poll() is None, f"it ended\n{self.log.read_text()}"
+            assert time.monotonic() - began < seconds, f"not within {seconds} s\n{self.get('/status')[1]}\n{self.log.read_text()}"
+            threading.Event().wait(0.01)
+        return time.monotonic() - began
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for text in self.log.read_text().splitlines() if (line := json.loads(text))["event"] == event]
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> float:
+        """How long it took to end."""
+        began = time.monotonic()
+        self.process.send_signal(how)
+        self.process.wait(timeout=10)
+        return time.monotonic() - began
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> ConfigMap:
+    made = ConfigMap(tmp_path / "config")
+    made.swap(network=NETWORK)
+    return made
+
+
+@pytest.fixture
+def start(netns: str, config: ConfigMap, tmp_path: Path) -> Iterator[Callable[[], Daemon]]:
+    """Starts daemons on a node with an uplink; ends them when the test has ended."""
+    sh("ip link add eth0 type veth peer name wire && ip link set eth0 up && ip link set wire up && ip addr add 10.0.1.11/24 dev eth0")
+    sh("ip route add default via 10.0.1.1")
+    started: list[Daemon] = []
+
+    def start() -> Daemon:
+        started.append(Daemon(config.folder, tmp_path / f"log-{len(started)}"))
+        return started[-1]
+
+    yield start
+    for daemon in started:
+        if daemon.process.poll() is None:
+            daemon.end(signal.SIGKILL)
+
+
+def held() -> str:
+    """All that a fabric is made of, without what changes by itself."""
+    return sh(
+        "ip -d link show plumb0; ip addr show plumb0 | grep inet; bridge fdb show dev plumb0; "
+        "ip neigh show dev plumb0 nud permanent; ip nexthop show; ip route show proto 94; ip -6 route show proto 94"
+    )
+
+
+def wanted_routes() -> bool:
+    return [line.split()[0] for line in sh("ip route show proto 94").splitlines()] == ["10.244.2.0/24", "10.244.3.0/24"]
+
+
+def test_whatever_is_broken_is_repaired_by_event(start: Callable[[], Daemon]) -> None:
+    daemon = start()
+    daemon.until(daemon.ready)
+    good = held()
+    entry = next(line.split()[0] for line in sh("bridge fdb show dev plumb0").splitlines() if "dst 10.0.2.12" in line)
+    breaks = (
+        f"bridge fdb del {entry} dev plumb0",
+        "ip route del 10.244.3.0/24",
+        "ip neigh flush dev plumb0 nud permanent",
+        "ip nexthop flush",
+        "bridge fdb append 02:00:00:00:00:99 dev plumb0 dst 10.9.9.9 self permanent",
+        "ip link set plumb0 mtu 1300",
+    )
+    for number, command in enumerate(breaks):
+        sh(command)
+        assert daemon.until(lambda: held() == good) < 3, command
+        daemon.until(lambda number=number: daemon.status["drift"]["repaired"] > number)  # type: ignore[misc]
+    sh("ip link del plumb0")
+    assert daemon.until(wanted_routes) < 3
+    daemon.until(daemon.ready)
+    names = " ".join(line["row"] for line in daemon.logged("repaired"))
+    assert "link plumb0" in names
+    assert f"fdb plumb0 {entry}" in names
+
+
+def test_a_swap_is_followed_and_a_bad_one_is_not(start: Callable[[], Daemon], config: ConfigMap) -> None:
+    daemon = start()
+    daemon.until(daemon.ready)
+    good = held()
+    before = daemon.status["spec"]["digest"]
+    config.swap(network=NETWORK.replace("podCIDRs: [10.244.3.0/24]", "podCIDRs: [10.244.3.0/24"))
+    daemon.until(lambda: bool(daemon.status["spec"]["problems"]))
+    code, why = daemon.get("/readyz")
+    assert code == 503
+    assert "network.yaml" in why
+    assert daemon.get("/healthz")[0] == 200
+    assert daemon.status["spec"]["digest"] == before
+    sh("ip route del 10.244.3.0/24")
+    daemon.until(lambda: held() == good)
+
+    config.swap(network="\n".join(line for line in NETWORK.splitlines() if "n3" not in line))
+    daemon.until(lambda: "10.244.3.0/24" not in sh("ip route show proto 94"))
+    daemon.until(daemon.ready)
+    assert "10.0.3.13" not in held()
+    assert daemon.status["spec"]["digest"] != before
+
+
+def test_a_node_that_is_named_no_more_keeps_its_network(start: Callable[[], Daemon], config: ConfigMap) -> None:
+    daemon = start()
+    daemon.until(daemon.ready)
+    good = held()
+    config.swap(network="\n".join(line for line in NETWORK.splitlines() if "n1" not in line))
+    daemon.until(lambda: bool(daemon.status["spec"]["problems"]))
+    assert "plumbline cleanup" in daemon.status["notReady"]
+    assert held() == good
+
+
+def test_sigterm_is_quick_and_leaves_the_network_and_a_new_start_changes_nothing(start: Callable[[], Daemon]) -> None:
+    daemon = start()
+    daemon.until(daemon.ready)
+    good = held()
+    assert daemon.end() < 1
+    assert daemon.process.returncode == 0
+    assert held() == good
+    for how in (signal.SIGKILL, signal.SIGINT):
+        again = start()
+        again.until(again.ready)
+        assert again.logged("round")[0]["planned"] == 0
+        assert held() == good
+        again.end(how)
+
+
+def test_a_second_one_is_refused(start: Callable[[], Daemon]) -> None:
+    first = start()
+    first.until(first.ready)
+    second = start()
+    assert second.process.wait(timeout=10) == 1
+    [line] = second.logged("cannot start")
+    assert f"pid {first.process.pid}" in line["why"]
+    assert first.ready()
+
+
+def test_sighup_reads_everything_again(start: Callable[[], Daemon]) -> None:
+    daemon = start()
+    daemon.until(daemon.ready)
+    os.kill(daemon.process.pid, signal.SIGHUP)
+    daemon.until(lambda: daemon.status["lastRound"]["triggers"] == ["hangup"])
+
+
+def test_metrics_tell_of_the_repair(start: Callable[[], Daemon]) -> None:
+    daemon = start()
+    daemon.until(daemon.ready)
+    sh("ip route del 10.244.3.0/24")
+    daemon.until(lambda: 'plumbline_drift_repaired_total{kind="route"} 1.0' in daemon.get("/metrics")[1])
