@@ -7,10 +7,22 @@ in the file is `document.py`'s business.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from reconciler.spec.values import AddressWithPrefix, Cidr, ConflistName, Folder, InterfaceName, NodeName, PublicAddress, Share
+
+
+def one_or_many(value: Any) -> Any:
+    """A single value stands for a list of it."""
+    return [value] if isinstance(value, str) else value
+
+
+Addresses = Annotated[list[AddressWithPrefix], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])]
+PublicAddresses = Annotated[list[PublicAddress], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])]
+Mtu = Annotated[int, Field(ge=68, le=65535)]  # bytes; 68 is IPv4's least (RFC 791)
 
 
 class Section(BaseModel):
@@ -28,32 +40,32 @@ class Metadata(Section):
 class NodeSpec(Section):
     """What git decides of one node. Whatever is not said here comes from the API or from the node."""
 
-    address: str | list[str] | None = None  # 10.0.1.11/24; a list for dual stack
-    pod_cidrs: list[str] | None = Field(default=None, alias="podCIDRs")
+    address: Addresses | None = None  # 10.0.1.11/24; a list for dual stack
+    pod_cidrs: list[Cidr] | None = Field(default=None, alias="podCIDRs")
     labels: dict[str, str] | None = None
     site: str | None = None
-    public_address: str | list[str] | None = None  # 198.51.100.13, 198.51.100.13:14789, [2001:db8::1]:4789
+    public_address: PublicAddresses | None = None  # 198.51.100.13, 198.51.100.13:14789, [2001:db8::1]:4789
     direct_routing: bool | None = None
-    interface: str | None = None
-    mtu: int | None = None
+    interface: InterfaceName | None = None
+    mtu: Mtu | None = None
 
 
 class Overlay(Section):
     """The tunnel between nodes that share no subnet."""
 
     type: Literal["vxlan"] = "vxlan"
-    device: str = "plumb0"
-    vni: int = 4096  # above the range that people pick by hand
-    port: int = 4789  # IANA's for VXLAN; the kernel's own default, 8472, predates it
-    mtu: int | Literal["auto"] = "auto"  # auto: the uplink's, less the outer headers
+    device: InterfaceName = "plumb0"
+    vni: Annotated[int, Field(ge=1, le=16777215)] = 4096  # above the range that people pick by hand
+    port: Annotated[int, Field(ge=1, le=65535)] = 4789  # IANA's for VXLAN; the kernel's own default, 8472, predates it
+    mtu: Mtu | Literal["auto"] = "auto"  # auto: the uplink's, less the outer headers
     underlay: Literal["auto", "ipv4", "ipv6"] = "auto"  # family of the outer packets; auto: IPv4 where every node has it
-    ttl: int | Literal["inherit"] = 64
+    ttl: Annotated[int, Field(ge=0, le=255)] | Literal["inherit"] = 64
 
 
 class Fabric(Section):
     """Pods of every node reach pods of every other node."""
 
-    pod_network: list[str] = Field(default_factory=list)
+    pod_network: list[Cidr] = Field(default_factory=list)
     mode: Literal["overlay", "direct", "auto", "none"] = "auto"
     overlay: Overlay = Overlay()
     masquerade: bool = True
@@ -63,18 +75,18 @@ class Fabric(Section):
 class Cni(Section):
     """The file that tells the container runtime how to connect pods."""
 
-    file: str = "10-plumbline.conflist"
-    conf_dir: str = "/etc/cni/net.d"
-    bin_dir: str = "/opt/cni/bin"
-    bridge: str = "cni0"
+    file: ConflistName = "10-plumbline.conflist"
+    conf_dir: Folder = "/etc/cni/net.d"
+    bin_dir: Folder = "/opt/cni/bin"
+    bridge: InterfaceName = "cni0"
     name: str = "plumbline"
 
 
 class Limits(Section):
     """What a single plan may take away without a person's word."""
 
-    max_deletes: str = "30%"
-    floor: int = 20
+    max_deletes: Share = "30%"
+    floor: Annotated[int, Field(ge=0)] = 20
 
 
 class ClusterNetwork(Section):
@@ -83,7 +95,7 @@ class ClusterNetwork(Section):
     api_version: Literal["plumbline.dev/v1alpha1"]
     kind: Literal["ClusterNetwork"]
     metadata: Metadata = Metadata()
-    nodes: dict[str, NodeSpec] = Field(default_factory=dict)
+    nodes: dict[NodeName, NodeSpec] = Field(default_factory=dict)
     fabric: Fabric | None = None
     cni: Cni | None = None
     sysctls: dict[str, Any] = Field(default_factory=dict)

@@ -1,0 +1,123 @@
+"""Kubernetes Node objects as plain dictionaries → Node. API watches and manifest files use the same function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_network
+from typing import Any
+
+from reconciler.facts.model import Endpoint, Node, NodeAddress
+from reconciler.spec.values import address_with_prefix, endpoint, split_endpoint
+
+ADDRESS = "plumbline.dev/address"  # with prefix length; a comma between families
+PUBLIC_ADDRESS = "plumbline.dev/public-address"
+DIRECT_ROUTING = "plumbline.dev/direct-routing"
+SITE = "plumbline.dev/site"
+
+
+class BadNode(Exception):
+    """A Node object that says something impossible; names the node and the field."""
+
+
+def parse_node(thing: Mapping[str, Any], where: str = "") -> Node:
+    """One Node object. Raises BadNode; fields that are absent are absent, not wrong."""
+    metadata = _mapping(thing, "metadata", "Node")
+    name = metadata.get("name")
+    if not isinstance(name, str) or not name:
+        raise BadNode(f"{where or 'a Node'}: metadata.name is missing")
+    label = f"Node {name}"
+    spec, status = _mapping(thing, "spec", label), _mapping(thing, "status", label)
+    annotations = _mapping(metadata, "annotations", label)
+    internal, external = _status_addresses(status, label)
+    stated = _annotated(annotations, label)
+    public = annotations.get(PUBLIC_ADDRESS)
+    return Node(
+        name,
+        stated + tuple(one for one in internal if all(one.family != other.family for other in stated)),
+        _pod_cidrs(spec, label),
+        _mapping(metadata, "labels", label),
+        str(annotations.get(SITE, "")),
+        _endpoints(public, label) if public else external,
+        _switch(annotations.get(DIRECT_ROUTING), label),
+        where=f"{where} ({label})" if where else label,
+    )
+
+
+def _mapping(thing: Any, name: str, label: str) -> Mapping[str, Any]:
+    found = thing.get(name) if isinstance(thing, Mapping) else None
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise BadNode(f"{label}: {name} is no mapping")
+    return found
+
+
+def _pod_cidrs(spec: Mapping[str, Any], label: str) -> tuple[str, ...]:
+    cidrs = spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
+    if not isinstance(cidrs, list):
+        raise BadNode(f"{label}: spec.podCIDRs is no list")
+    try:
+        return tuple([str(ip_network(cidr)) for cidr in cidrs])
+    except (ValueError, TypeError) as error:
+        raise BadNode(f"{label}: spec.podCIDRs: {error}") from None
+
+
+def _status_addresses(status: Mapping[str, Any], label: str) -> tuple[tuple[NodeAddress, ...], tuple[Endpoint, ...]]:
+    """Internal addresses, whose prefix length the API does not know, and external ones."""
+    internal: list[NodeAddress] = []
+    external: list[Endpoint] = []
+    listed = status.get("addresses") or []
+    if not isinstance(listed, list):
+        raise BadNode(f"{label}: status.addresses is no list")
+    for one in listed:
+        kind, address = (one.get("type"), one.get("address")) if isinstance(one, Mapping) else (None, None)
+        if kind not in ("InternalIP", "ExternalIP"):
+            continue
+        try:
+            address = address_with_prefix(str(address)).partition("/")[0]
+        except ValueError as error:
+            raise BadNode(f"{label}: status.addresses: {error}") from None
+        if kind == "InternalIP":
+            internal.append(NodeAddress(address, None))
+        else:
+            external.append(Endpoint(address))
+    return tuple(internal), tuple(external)
+
+
+def _annotated(annotations: Mapping[str, Any], label: str) -> tuple[NodeAddress, ...]:
+    text = annotations.get(ADDRESS)
+    if not text:
+        return ()
+    try:
+        return node_addresses(part.strip() for part in str(text).split(","))
+    except ValueError as error:
+        raise BadNode(f"{label}: annotation {ADDRESS}: {error}") from None
+
+
+def _endpoints(text: Any, label: str) -> tuple[Endpoint, ...]:
+    try:
+        return endpoints(part.strip() for part in str(text).split(","))
+    except ValueError as error:
+        raise BadNode(f"{label}: annotation {PUBLIC_ADDRESS}: {error}") from None
+
+
+def _switch(text: Any, label: str) -> bool | None:
+    if text is None:
+        return None
+    if str(text).lower() not in ("true", "false"):
+        raise BadNode(f'{label}: annotation {DIRECT_ROUTING}: found "{text}"; allowed: "true" or "false"')
+    return str(text).lower() == "true"
+
+
+def node_addresses(texts: Iterable[str]) -> tuple[NodeAddress, ...]:
+    """Addresses with or without prefix length. Raises ValueError."""
+    found = []
+    for text in texts:
+        address, _, prefix = address_with_prefix(text).partition("/")
+        found.append(NodeAddress(address, int(prefix) if prefix else None))
+    return tuple(found)
+
+
+def endpoints(texts: Iterable[str]) -> tuple[Endpoint, ...]:
+    """Addresses with or without a port. Raises ValueError."""
+    return tuple(Endpoint(*split_endpoint(endpoint(text))) for text in texts)
