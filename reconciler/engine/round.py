@@ -186,6 +186,7 @@ class _Watch:
         self._names = [name for name, kind in kinds.items() if kind.rechecked]
         self._known = {name: self._identities(kinds[name], seen) for name in self._names}
         self._made: set[Ref] = set()
+        self._lost: set[Ref] = set()
 
     @staticmethod
     def _identities(kind: Kind[object], seen: Seen) -> dict[Ref, tuple[int | None, Owner]]:
@@ -196,30 +197,27 @@ class _Watch:
         self._made |= {action.ref for action in actions if action.change.kind in self._names}
 
     def changed(self, run: Sequence[Action]) -> frozenset[Ref]:
-        """Refs that these actions touch or need and that are not what was observed."""
+        """Refs that these actions touch or need and that are not what was observed. Once changed, changed."""
         asked = {ref for action in run for ref in (action.ref, *action.needs) if ref.kind in self._names}
         if not asked:
             return frozenset()
         now = observe(self._kinds, self._node, self._scope, {ref.kind for ref in asked})
-        changed = set[Ref]()
-        for name in self._names:
-            if name not in now.observed:
-                continue
+        for name in now:
             if now.failure(name):
                 return frozenset(asked)
             current = self._identities(self._kinds[name], now)
-            for ref in asked:
-                if ref.kind != name:
-                    continue
-                if ref in self._made:  # ours now, or not there at all
-                    if ref in current and not self._ours(ref, current, now):
-                        changed.add(ref)
-                    elif ref in current:
-                        self._known[name][ref] = current[ref]
-                elif ref in current and current[ref] != self._known[name].get(ref, current[ref]):
-                    changed.add(ref)
-            self._made -= {ref for ref in self._made if ref.kind == name and ref in current}
-        return frozenset(changed)
+            self._lost |= {ref for ref in asked if ref.kind == name and self._is_another(ref, current, now)}
+        return frozenset(asked & self._lost)
+
+    def _is_another(self, ref: Ref, current: Mapping[Ref, tuple[int | None, Owner]], now: Seen) -> bool:
+        if ref not in current:
+            return False  # gone, or not made yet: the kernel will refuse what needs it
+        known = self._known[ref.kind]
+        if ref in self._made:
+            self._made.discard(ref)
+            known[ref] = current[ref]
+            return not self._ours(ref, current, now)
+        return known.setdefault(ref, current[ref]) != current[ref]
 
     def _ours(self, ref: Ref, current: Mapping[Ref, tuple[int | None, Owner]], now: Seen) -> bool:
         return current[ref][1] is Owner.OURS or (wanted := self._scope.wanted.get(ref)) is not None and self._kinds[ref.kind].adopts(wanted)
