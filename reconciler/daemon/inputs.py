@@ -8,11 +8,13 @@ from reconciler.cluster.config import read_content
 from reconciler.daemon.controller import Rejected
 from reconciler.daemon.settings import Settings
 from reconciler.engine.guard import Limits
-from reconciler.facts.manifests import read_manifests
-from reconciler.facts.merge import build_facts
+from reconciler.facts.manifests import BadManifest, read_manifests
+from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts, Host, Node
+from reconciler.facts.nodes import BadNode
 from reconciler.intents import Compiled, Context, compile_node
-from reconciler.spec.load import Loaded, SpecError, load_spec
+from reconciler.spec.load import Loaded, load_spec
+from reconciler.spec.problems import SpecError
 
 _TRIES = 5  # for content that is swapped while it is read
 
@@ -39,7 +41,7 @@ class FileInputs(NamedTuple):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        return tuple(str(problem) for problem in self.loaded.problems)
+        return ()
 
     def compile(self, host: Host) -> Compiled:
         """Raises IntentError."""
@@ -60,12 +62,17 @@ def load_inputs(settings: Settings) -> FileInputs:
 
 
 def _load(settings: Settings) -> FileInputs:
+    """A node that cannot be read is not left out: to its peers that would mean to remove all that leads to it."""
     try:
         loaded = load_spec(settings.config)
-        manifests = [node for path in settings.facts for node in read_manifests(path)]
-        facts = build_facts(loaded, manifests)
+        nodes, wrong = nodes_of(thing for path in settings.facts for thing in read_manifests(path))
+        facts = build_facts(loaded, nodes)
     except SpecError as error:
         raise Rejected(tuple(str(problem) for problem in error.problems)) from error
+    except (BadManifest, BadNode) as error:
+        raise Rejected((str(error),)) from error
+    if wrong:
+        raise Rejected(tuple(wrong))
     return FileInputs(loaded, facts, _this_node(settings, facts))
 
 

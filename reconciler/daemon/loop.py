@@ -19,6 +19,7 @@ from typing import Any
 from reconciler.cluster.config import ConfigWatch
 from reconciler.daemon.controller import Controller, Inputs, Report
 from reconciler.daemon.http import Answer, BadListen, HttpServer, answer
+from reconciler.daemon.inputs import load_inputs
 from reconciler.daemon.interest import Interest
 from reconciler.daemon.logs import MANY, log_round, make_logger
 from reconciler.daemon.metrics import Metrics
@@ -85,8 +86,6 @@ class _Inbox:
 
 def run(settings: Settings) -> int:
     """Keep this node true until SIGTERM or SIGINT. Exit status: 0 asked to stop, 1 it could not start."""
-    from reconciler.daemon.inputs import load_inputs
-
     log = make_logger(sys.stderr, json=settings.json_logs, verbose=settings.verbose, node=settings.node)
     with ExitStack() as held:
         try:

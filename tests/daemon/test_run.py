@@ -108,11 +108,12 @@ def start(netns: str, config: ConfigMap, tmp_path: Path) -> Iterator[Callable[[]
 
 
 def held() -> str:
-    """All that a fabric is made of, without what changes by itself."""
-    return sh(
-        "ip -d link show plumb0; ip addr show plumb0 | grep inet; bridge fdb show dev plumb0; "
+    """All that a fabric is made of, line by line, without what changes by itself."""
+    said = sh(
+        "ip -d link show plumb0; ip -4 addr show plumb0; bridge fdb show dev plumb0; "
         "ip neigh show dev plumb0 nud permanent; ip nexthop show; ip route show proto 94; ip -6 route show proto 94"
     )
+    return "\n".join(sorted(said.splitlines()))
 
 
 def wanted_routes() -> bool:
