@@ -1,0 +1,125 @@
+"""The attribute table of links against the running kernel: changed by pasted lines, seen, repaired; and pyroute2 agrees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pyroute2 import IPRoute
+
+import reconciler.kinds.link
+from reconciler.engine.kind import Scope
+from reconciler.engine.merge import merge
+from reconciler.engine.model import Verb
+from reconciler.engine.round import Round
+from reconciler.kernel.node import KernelNode
+from reconciler.kinds import all_kinds
+from tests.namespaces import sh
+from tests.rows import build
+
+pytestmark = pytest.mark.kernel
+KINDS = all_kinds()
+TABLE = yaml.safe_load((Path(reconciler.kinds.link.__file__).parent / "attributes.yaml").read_text())
+PART = {"vxlan": "info", "bridge": "info", "macvlan": "info", "port": "port"}
+
+
+def measured() -> list[Any]:
+    return [pytest.param(name, row, id=name) for name, row in TABLE["attributes"].items() if "from" in row]
+
+
+def with_value(base: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    part, _, attribute = name.partition(".")
+    if not attribute:
+        return base | {part: value}
+    return base | {PART[part]: base[PART[part]] | {attribute: value}}
+
+
+def scope(said: dict[str, Any]) -> Scope:
+    wanted, clashes = merge(KINDS, [build(KINDS["link"], said)])
+    assert not clashes
+    return Scope(("",), wanted)
+
+
+def refused_by_this_kernel(errors: tuple[str, ...]) -> str:
+    return next((error for error in errors if "not supported" in error.lower() or "unknown" in error.lower()), "")
+
+
+@pytest.mark.parametrize(("name", "row"), measured())
+def test_attribute(netns: str, name: str, row: dict[str, Any]) -> None:
+    sh("ip link add br-test type bridge && ip link set br-test up && ip link add below type veth peer name below-peer && ip link set below up")
+    node = KernelNode()
+    engine = Round(node, KINDS, name="n1")
+    base = TABLE["bases"][row["base"]]
+    first, second = scope(with_value(base, name, row["from"])), scope(with_value(base, name, row["to"]))
+    made = engine.converge(first)
+    if reason := refused_by_this_kernel(made.errors):
+        pytest.skip(f"this kernel or iproute2 lacks it: {reason}")
+    assert made.converged, (made.errors, made.last)
+
+    plan, _ = engine.plan(second)
+    verbs = [action.verb for action in plan.actions]
+    assert verbs == ([Verb.UPDATE] if row["change"] == "in place" else [Verb.DELETE, Verb.CREATE]), plan.actions
+    tried = engine.converge(second)
+    if reason := refused_by_this_kernel(tried.errors):
+        pytest.skip(f"this kernel or iproute2 lacks it: {reason}")
+    assert tried.converged, (tried.errors, tried.last)
+    assert engine.converge(first).converged
+
+    sh("\n".join(str(line) for action in engine.plan(second)[0].actions for line in action.lines))
+    assert engine.plan(second)[0].empty, "the pasted lines did not do what apply does"
+    drift, _ = engine.plan(first)
+    assert not drift.empty, "the change from outside was not seen"
+    repaired = engine.converge(first)
+    assert repaired.converged, (repaired.errors, repaired.last)
+    assert len(repaired.plans) == 2, "one round"
+    node.close()
+
+
+def test_what_cannot_change_in_place_really_cannot(netns: str) -> None:
+    """The reasons to make a device anew are measured: the kernel refuses, or says yes and does nothing."""
+    for name, row in TABLE["attributes"].items():
+        if row["change"] != "replace" or row.get("base") != "vxlan":
+            continue
+        sh("ip link add dev0 group 94 type vxlan id 4096 dstport 4789 local 10.94.1.1 nolearning")
+        word = name.partition(".")[2]
+        value = row["to"]
+        option = f"{word} {value}" if not isinstance(value, bool) else word if value else f"no{word}"
+        before = sh("ip -d -o link show dev dev0")
+        sh(f"ip link set dev dev0 type vxlan id {5000 if word == 'id' else 4096} {'' if word == 'id' else option} 2>/dev/null || true")
+        assert sh("ip -d -o link show dev dev0") == before, f"{name} can change in place after all"
+        sh("ip link del dev0")
+
+
+def test_pyroute2_sees_the_same(netns: str) -> None:
+    sh(
+        "ip link add br0 group 94 type bridge ageing_time 1000 && ip link set br0 alias plumbline:x && ip link set br0 up && "
+        "ip link add v0 type veth peer name v1 && ip link set v0 master br0 mtu 1400 up && "
+        "ip link add vx0 address 02:00:00:00:00:01 type vxlan id 7 dstport 4789 local 10.0.0.1 nolearning && "
+        "ip link add link v1 name mv0 type macvlan mode bridge"
+    )
+    node = KernelNode()
+    rows = {row.key.name: row for row in KINDS["link"].observe(node, Scope(("",), merge(KINDS, [])[0]))}
+    node.close()
+    with IPRoute() as ipr:
+        theirs = {link.get("ifname"): link for link in ipr.get_links()}
+        names = {link["index"]: link.get("ifname") for link in theirs.values()}
+    assert set(rows) == set(theirs)
+    for name, row in rows.items():
+        link = theirs[name]
+        info = link.get("linkinfo")
+        assert row.index == link["index"]
+        assert row.mtu == link.get("mtu")
+        assert row.group == link.get("group")
+        assert row.up == bool(link["flags"] & 1)
+        assert row.mac == link.get("address")
+        assert row.master == names.get(link.get("master"), "")
+        assert row.type == (info.get("kind") if info else "physical")
+    data = theirs["vx0"].get("linkinfo").get("data")
+    vxlan = rows["vx0"].info
+    assert (vxlan.id, vxlan.dstport, vxlan.local) == (data.get("vxlan_id"), data.get("vxlan_port"), data.get("vxlan_local"))
+    assert vxlan.learning is bool(data.get("vxlan_learning"))
+    assert rows["br0"].info.ageing_time == theirs["br0"].get("linkinfo").get("data").get("br_ageing_time")
+    assert rows["mv0"].parent == "v1"
+    assert rows["v0"].peer == "v1"
