@@ -16,7 +16,9 @@ MANY = 20  # rows of one round that are named one by one
 def make_logger(stream: TextIO, *, json: bool | None, verbose: bool, node: str) -> Any:
     """A logger of its own; nothing global is configured."""
     as_json = not stream.isatty() if json is None else json
-    renderer: Any = structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else structlog.processors.LogfmtRenderer()
+    renderer: Any = (
+        structlog.processors.JSONRenderer(ensure_ascii=False) if as_json else structlog.processors.LogfmtRenderer(bool_as_flag=False)
+    )
     return structlog.wrap_logger(
         structlog.WriteLogger(stream),
         processors=[

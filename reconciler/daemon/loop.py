@@ -85,7 +85,7 @@ class _Inbox:
 
 
 def run(settings: Settings) -> int:
-    """Keep this node true until SIGTERM or SIGINT. Exit status: 0 asked to stop, 1 it could not start."""
+    """Keep this node true until SIGTERM or SIGINT. Exit status: 0 asked to stop, 1 it could not start or go on."""
     log = make_logger(sys.stderr, json=settings.json_logs, verbose=settings.verbose, node=settings.node)
     with ExitStack() as held:
         try:
@@ -100,7 +100,11 @@ def run(settings: Settings) -> int:
             return 1
         held.enter_context(_signals(daemon))
         log.info("started", config=str(settings.config), pid=os.getpid(), port=http.port, dry_run=settings.dry_run)
-        daemon.serve()
+        try:
+            daemon.serve()
+        except ObservationFailed as error:  # deaf to events: whoever started us does better to start us again
+            log.error("ended", why=str(error), network="stays as it is")
+            return 1
         log.info("stopped", network="stays as it is")
     return 0
 
@@ -211,13 +215,9 @@ class Daemon:
             self._schedule.ask(trigger, time.monotonic())
 
     def _hear(self) -> None:
-        try:
-            heard = self._events.read(self._interest)
-        except ObservationFailed as failure:
-            self._log.error("events", why=str(failure))
-            heard = None
+        heard = self._events.read(self._interest)
         now = time.monotonic()
-        if heard is None or heard.overflowed:
+        if heard.overflowed:
             self._schedule.heard(("overflow",), now)  # some were lost: the round looks at everything anyway
         elif heard.reasons:
             self._schedule.heard(heard.reasons, now)

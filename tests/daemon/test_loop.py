@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from pathlib import Path
 
 import pytest
 
 from reconciler.daemon.controller import Rejected
+from reconciler.daemon.schedule import PATIENCE
 from reconciler.daemon.status import as_json
+from reconciler.facts.model import Host
+from reconciler.intents import Compiled
 from tests.daemon.made import Content, Made, blackholes, running
 from tests.namespaces import sh
 
@@ -110,3 +115,55 @@ def test_a_refused_plan_says_how_it_is_confirmed(netns: str, tmp_path: Path) -> 
         status = one.daemon.status
         assert status.not_ready.endswith(f"plumbline apply {tmp_path}/network.yaml --node n1 --force {status.plan}")
         assert as_json(status)["refusal"]["digest"] == status.plan
+
+
+class Faulty(Made):
+    """A mistake of ours in an intent."""
+
+    def compile(self, host: Host) -> Compiled:
+        raise ZeroDivisionError("a mistake")
+
+
+def test_a_round_that_crashes_is_told_and_the_next_one_comes(netns: str, tmp_path: Path) -> None:
+    content = Content(Faulty("one"))
+    with running(content, tmp_path) as one:
+        one.until(lambda: len(one.logged("round failed")) >= 2, seconds=15)
+        assert "ZeroDivisionError" in one.logged("round failed")[0]["exception"]
+        assert not one.daemon.status.ready
+        assert one.daemon.answer("/healthz").code == 200
+        assert b'plumbline_rounds_total{result="crashed"}' in one.daemon.answer("/metrics").body
+        content.inputs = Made("two", blackholes(1))
+        one.daemon.wake("config")
+        one.until(lambda: one.daemon.status.ready)
+
+
+def test_two_managers_of_one_row_are_told_apart_from_drift(netns: str, tmp_path: Path) -> None:
+    with running(Content(Made("one", blackholes(1))), tmp_path) as one:
+        one.until(lambda: one.daemon.status.ready)
+        for number in range(PATIENCE + 1):
+            sh("ip route del blackhole 10.99.1.0/24")
+            one.until(lambda number=number: one.daemon.status.repaired > number)  # type: ignore[misc]
+        [line] = one.logged("somebody else keeps changing this row")
+        assert line["row"] == "route 254 10.99.1.0/24"
+
+
+def test_the_status_can_be_asked_while_a_round_runs(netns: str, tmp_path: Path) -> None:
+    class Slow(Made):
+        def compile(self, host: Host) -> Compiled:
+            entered.set()
+            assert leave.wait(10)
+            return Made("slow", blackholes(2)).compile(host)
+
+    entered, leave = threading.Event(), threading.Event()
+    content = Content(Made("one", blackholes(1)))
+    with running(content, tmp_path) as one:
+        one.until(lambda: one.daemon.status.ready)
+        content.inputs = Slow("slow")
+        one.daemon.wake("config")
+        assert entered.wait(5)
+        assert one.daemon.answer("/readyz").body == b"new content is being put in place\n"
+        assert one.daemon.answer("/healthz").code == 200
+        assert json.loads(one.daemon.answer("/status").body)["spec"]["digest"] == "one"
+        leave.set()
+        one.until(lambda: one.daemon.status.ready)
+        assert routes() == ["10.99.2.0/24"]

@@ -32,17 +32,18 @@ fabric: {podNetwork: [10.244.0.0/16]}
 """
 START = (
     "import sys; from pathlib import Path; from reconciler.daemon import Settings, run; "
-    "sys.exit(run(Settings(Path(sys.argv[1]), 'n1', listen='127.0.0.1:9474', json_logs=True)))"
+    "sys.exit(run(Settings(Path(sys.argv[1]), 'n1', facts=tuple(map(Path, sys.argv[2:])), json_logs=True)))"
 )
 
 
 class Daemon:
     """A process in the namespace of the thread that starts it."""
 
-    def __init__(self, folder: Path, log: Path) -> None:
+    def __init__(self, log: Path, config: Path, *facts: Path) -> None:
         self.log = log
+        command = [sys.executable, "-c", START, str(config), *map(str, facts)]
         with log.open("a") as stream:
-            self.process = subprocess.Popen([sys.executable, "-c", START, str(folder)], stderr=stream, cwd=Path(__file__).parents[2])
+            self.process = subprocess.Popen(command, stderr=stream, cwd=Path(__file__).parents[2])
 
     def get(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", 9474, timeout=5)
@@ -91,14 +92,14 @@ def config(tmp_path: Path) -> ConfigMap:
 
 
 @pytest.fixture
-def start(netns: str, config: ConfigMap, tmp_path: Path) -> Iterator[Callable[[], Daemon]]:
+def start(netns: str, config: ConfigMap, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Starts daemons on a node with an uplink; ends them when the test has ended."""
     sh("ip link add eth0 type veth peer name wire && ip link set eth0 up && ip link set wire up && ip addr add 10.0.1.11/24 dev eth0")
     sh("ip route add default via 10.0.1.1")
     started: list[Daemon] = []
 
-    def start() -> Daemon:
-        started.append(Daemon(config.folder, tmp_path / f"log-{len(started)}"))
+    def start(*facts: Path) -> Daemon:
+        started.append(Daemon(tmp_path / f"log-{len(started)}", config.folder, *facts))
         return started[-1]
 
     yield start
@@ -120,7 +121,7 @@ def wanted_routes() -> bool:
     return [line.split()[0] for line in sh("ip route show proto 94").splitlines()] == ["10.244.2.0/24", "10.244.3.0/24"]
 
 
-def test_whatever_is_broken_is_repaired_by_event(start: Callable[[], Daemon]) -> None:
+def test_whatever_is_broken_is_repaired_by_event(start: Callable[..., Daemon]) -> None:
     daemon = start()
     daemon.until(daemon.ready)
     good = held()
@@ -145,7 +146,7 @@ def test_whatever_is_broken_is_repaired_by_event(start: Callable[[], Daemon]) ->
     assert f"fdb plumb0 {entry}" in names
 
 
-def test_a_swap_is_followed_and_a_bad_one_is_not(start: Callable[[], Daemon], config: ConfigMap) -> None:
+def test_a_swap_is_followed_and_a_bad_one_is_not(start: Callable[..., Daemon], config: ConfigMap) -> None:
     daemon = start()
     daemon.until(daemon.ready)
     good = held()
@@ -167,7 +168,7 @@ def test_a_swap_is_followed_and_a_bad_one_is_not(start: Callable[[], Daemon], co
     assert daemon.status["spec"]["digest"] != before
 
 
-def test_a_node_that_is_named_no_more_keeps_its_network(start: Callable[[], Daemon], config: ConfigMap) -> None:
+def test_a_node_that_is_named_no_more_keeps_its_network(start: Callable[..., Daemon], config: ConfigMap) -> None:
     daemon = start()
     daemon.until(daemon.ready)
     good = held()
@@ -177,7 +178,7 @@ def test_a_node_that_is_named_no_more_keeps_its_network(start: Callable[[], Daem
     assert held() == good
 
 
-def test_sigterm_is_quick_and_leaves_the_network_and_a_new_start_changes_nothing(start: Callable[[], Daemon]) -> None:
+def test_sigterm_is_quick_and_leaves_the_network_and_a_new_start_changes_nothing(start: Callable[..., Daemon]) -> None:
     daemon = start()
     daemon.until(daemon.ready)
     good = held()
@@ -192,7 +193,7 @@ def test_sigterm_is_quick_and_leaves_the_network_and_a_new_start_changes_nothing
         again.end(how)
 
 
-def test_a_second_one_is_refused(start: Callable[[], Daemon]) -> None:
+def test_a_second_one_is_refused(start: Callable[..., Daemon]) -> None:
     first = start()
     first.until(first.ready)
     second = start()
@@ -202,15 +203,46 @@ def test_a_second_one_is_refused(start: Callable[[], Daemon]) -> None:
     assert first.ready()
 
 
-def test_sighup_reads_everything_again(start: Callable[[], Daemon]) -> None:
+def test_sighup_reads_everything_again(start: Callable[..., Daemon]) -> None:
     daemon = start()
     daemon.until(daemon.ready)
     os.kill(daemon.process.pid, signal.SIGHUP)
     daemon.until(lambda: daemon.status["lastRound"]["triggers"] == ["hangup"])
 
 
-def test_metrics_tell_of_the_repair(start: Callable[[], Daemon]) -> None:
+def test_metrics_tell_of_the_repair(start: Callable[..., Daemon]) -> None:
     daemon = start()
     daemon.until(daemon.ready)
     sh("ip route del 10.244.3.0/24")
     daemon.until(lambda: 'plumbline_drift_repaired_total{kind="route"} 1.0' in daemon.get("/metrics")[1])
+
+
+def node(name: str, address: str, pod_cidr: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "spec": {"podCIDRs": [pod_cidr]},
+        "status": {"addresses": [{"type": "InternalIP", "address": address}]},
+    }
+
+
+def test_facts_are_followed_and_a_node_that_cannot_be_read_is_not_left_out(start: Callable[..., Daemon], tmp_path: Path) -> None:
+    file = tmp_path / "nodes.json"
+
+    def give(*nodes: dict[str, Any]) -> None:
+        (tmp_path / "new").write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": nodes}))
+        os.rename(tmp_path / "new", file)
+
+    give(node("n4", "10.0.4.14", "10.244.4.0/24"))
+    daemon = start(file)
+    daemon.until(daemon.ready)
+    assert "10.244.4.0/24" in sh("ip route show proto 94")
+    give(node("n4", "10.0.4.14", "10.244.4.0/24"), node("n5", "10.0.5.15", "10.244.5.0/24"))
+    daemon.until(lambda: "10.244.5.0/24" in sh("ip route show proto 94"))
+    daemon.until(daemon.ready)
+    good = held()
+    give(node("n4", "10.0.4.14", "10.244.4.0/24"), node("n5", "not an address", "10.244.5.0/24"))
+    daemon.until(lambda: bool(daemon.status["spec"]["problems"]))
+    assert "n5" in daemon.status["notReady"]
+    assert held() == good
