@@ -47,6 +47,7 @@ class Repair(NamedTuple):
     ref: Ref
     was: str  # "was missing", "differs in dst", "was not wanted"
     done: bool  # False: it still is not
+    new: bool = True  # False: the round before found it too
 
     def __str__(self) -> str:
         return f"{self.ref} ({self.was})"
@@ -96,6 +97,7 @@ class Controller:
         self._good: Inputs | None = None
         self._problems: tuple[str, ...] = ("no content was read yet",)
         self._verdicts: tuple[_Verdict, ...] = ()
+        self._left: frozenset[Ref] = frozenset()  # found by the last round, and still not as it should be
         self._settled: Wanted | None = None  # what the node held when the last round converged
         self._rounds: tuple[Limits, Round] | None = None
 
@@ -149,6 +151,8 @@ class Controller:
         else:
             result = engine.converge(scope, progress=self._progress)
         drifted = self._settled is compiled.wanted or self._dry_run
+        repairs = _repairs(result.plans, result.outcomes, self._left) if drifted else ()
+        self._left = frozenset(one.ref for one in repairs if not one.done)
         if result.converged:
             self._settled = compiled.wanted
         warnings = (*verdict.inputs.warnings, *(str(remark) for remark in compiled.remarks))
@@ -159,7 +163,7 @@ class Controller:
             result.plans,
             result.outcomes,
             result.errors,
-            _repairs(result.plans, result.outcomes) if drifted else (),
+            repairs,
             result.converged,
             compiled.wanted,
             verdict.host.uplink,
@@ -186,13 +190,14 @@ def _unseen(plan: Plan) -> tuple[str, ...]:
     return tuple(f"could not be observed: {failure}" for failure in plan.failures)
 
 
-def _repairs(plans: tuple[Plan, ...], outcomes: tuple[Outcome, ...]) -> tuple[Repair, ...]:
+def _repairs(plans: tuple[Plan, ...], outcomes: tuple[Outcome, ...], known: frozenset[Ref]) -> tuple[Repair, ...]:
     """One for each row of the first plan; a row that is made anew counts once."""
     left = {action.ref for action in plans[-1].actions}
     done = {outcome.action.ref for outcome in outcomes if outcome.failure is None}
     found: dict[Ref, Repair] = {}
     for action in plans[0].actions:
-        found.setdefault(action.ref, Repair(action.ref, _was(action), action.ref in done and action.ref not in left))
+        mended = action.ref in done and action.ref not in left
+        found.setdefault(action.ref, Repair(action.ref, _was(action), mended, action.ref not in known))
     return tuple(found.values())
 
 

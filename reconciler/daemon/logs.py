@@ -47,13 +47,14 @@ def _first(*names: str) -> Any:
 def log_round(log: Any, report: Report, before: Status, status: Status, plan_only: bool) -> None:
     """One line for a round that did something or whose answer is a new one; its repairs and new errors by name."""
     _log_content(log, report, before, status)
-    for repair in report.repairs[:MANY]:
+    news = [repair for repair in report.repairs if repair.new or repair.done]
+    for repair in news[:MANY]:
         if repair.done:
             log.info("repaired", row=str(repair.ref), was=repair.was)
         else:
             log.warning("drift", row=str(repair.ref), was=repair.was, why="dry run: left as it is" if plan_only else "not repaired yet")
-    if len(report.repairs) > MANY:
-        log.info("repaired, and more", rows=len(report.repairs) - MANY)
+    if len(news) > MANY:
+        log.info("and more rows", rows=len(news) - MANY)
     for error in report.errors[:MANY]:
         if error not in before.errors:
             log.error("not done", why=error)

@@ -48,7 +48,8 @@ class Metrics:
             result = "done" if outcome.failure is None else "failed"
             self._actions.labels(action.change.kind, _VERBS[action.verb.value], result).inc()
         for repair in report.repairs:
-            self._found.labels(repair.ref.kind).inc()
+            if repair.new:
+                self._found.labels(repair.ref.kind).inc()
             if repair.done:
                 self._repaired.labels(repair.ref.kind).inc()
         self._converged.set(report.converged)

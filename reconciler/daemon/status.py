@@ -84,7 +84,8 @@ class Status(NamedTuple):
 def after(status: Status, report: Report, last: LastRound) -> Status:
     """The status once a round has ended."""
     plan = report.plans[-1] if report.plans else None
-    recent = (*status.recent, *(Recent(last.at, str(one.ref), one.was, one.done) for one in report.repairs[-RECENT:]))
+    news = [one for one in report.repairs if one.new or one.done]
+    recent = (*status.recent, *(Recent(last.at, str(one.ref), one.was, one.done) for one in news[-RECENT:]))
     return status._replace(
         pending=False,
         digest=report.digest,
@@ -99,7 +100,7 @@ def after(status: Status, report: Report, last: LastRound) -> Status:
         rounds=status.rounds + 1,
         last=last,
         last_converged=last.at if report.converged else status.last_converged,
-        found=status.found + len(report.repairs),
+        found=status.found + sum(one.new for one in report.repairs),
         repaired=status.repaired + sum(one.done for one in report.repairs),
         recent=recent[-RECENT:],
     )

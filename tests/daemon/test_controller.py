@@ -160,3 +160,16 @@ def test_a_dry_run_finds_and_leaves() -> None:
     report = bench.controller.step()
     assert [(str(one), one.done) for one in report.repairs] == [("route 254 10.99.1.0/24 (was missing)", False)]
     assert (report.converged, bench.holds) == (False, [])
+
+
+def test_what_stays_broken_is_news_once_and_repaired_later() -> None:
+    bench = Bench(Made("one", blackholes(1)))
+    bench.controller.step()
+    bench.kind.kernel.clear()
+    run, bench.kind.run = bench.kind.run, lambda actions: [Failure("no memory")] * len(actions)  # type: ignore[method-assign]
+    found = [one for _ in range(2) for one in bench.controller.step().repairs]
+    assert [(one.done, one.new) for one in found] == [(False, True), (False, False)]
+    bench.kind.run = run  # type: ignore[method-assign]
+    assert [(one.done, one.new) for one in bench.controller.step().repairs] == [(True, False)]
+    bench.kind.kernel.clear()
+    assert [(one.done, one.new) for one in bench.controller.step().repairs] == [(True, True)]
