@@ -192,6 +192,10 @@ class Kind(ABC, Generic[R]):
         """Contents to be written beside their targets before the lines run."""
         return ()
 
+    def normal(self, row: R) -> R:
+        """A row as a person stated it, in the form that `observe` gives, with our marks."""
+        return row
+
     def describe(self, row: R) -> str:
         """A few words that say to a person what the row is; empty where its line says it all."""
         return ""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from reconciler.spec.values import AddressWithPrefix, Cidr, ConflistName, Folder, InterfaceName, NodeName, PublicAddress, Share
+from reconciler.spec.values import AddressWithPrefix, Cidr, ConflistName, Folder, InterfaceName, NodeName, PublicAddress, Share, SysctlName
 
 
 def one_or_many(value: Any) -> Any:
@@ -82,6 +82,13 @@ class Cni(Section):
     name: str = "plumbline"
 
 
+class SysctlSpec(Section):
+    """A kernel parameter for some nodes only."""
+
+    value: int | str | list[int | str]
+    node_selector: dict[str, str] = Field(default_factory=dict)  # labels that a node must have, all of them
+
+
 class Limits(Section):
     """What a single plan may take away without a person's word."""
 
@@ -98,6 +105,6 @@ class ClusterNetwork(Section):
     nodes: dict[NodeName, NodeSpec] = Field(default_factory=dict)
     fabric: Fabric | None = None
     cni: Cni | None = None
-    sysctls: dict[str, Any] = Field(default_factory=dict)
-    resources: dict[str, Any] = Field(default_factory=dict)
+    sysctls: dict[SysctlName, int | str | list[int | str] | SysctlSpec] = Field(default_factory=dict)
+    resources: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)  # kind → a name for people → the row
     limits: Limits = Limits()

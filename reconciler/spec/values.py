@@ -89,6 +89,13 @@ def split_endpoint(value: str) -> tuple[str, int | None]:
     return host, int(port) if port.isascii() and port.isdigit() else -1
 
 
+def sysctl_name(value: str) -> str:
+    """A kernel parameter of the network."""
+    if not re.fullmatch(r"net(\.[A-Za-z0-9_@/-]+)+", value):
+        raise ValueError(f"{value!r} is no kernel parameter of the network; allowed: names below net., as net.ipv4.ip_forward")
+    return value
+
+
 def share(value: str) -> str:
     """A share in percent."""
     if not _SHARE.fullmatch(value):
@@ -118,3 +125,4 @@ PublicAddress = Annotated[str, AfterValidator(endpoint)]
 Share = Annotated[str, AfterValidator(share)]
 Folder = Annotated[str, AfterValidator(folder)]
 ConflistName = Annotated[str, AfterValidator(conflist_name)]
+SysctlName = Annotated[str, AfterValidator(sysctl_name)]

@@ -9,7 +9,7 @@ from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.address.decode import REQUEST, decode
 from reconciler.kinds.address.row import Address, AddressKey
-from reconciler.kinds.marks import GROUP, PROTOCOL
+from reconciler.kinds.marks import PROTOCOL, exclusive
 
 __all__ = ["KIND", "Address", "AddressKey", "address"]
 
@@ -22,7 +22,7 @@ def address(netns: str, dev: str, prefix: str, **more: object) -> Address:
 
 
 class AddressKind(Kind[Address]):
-    """Known as ours by its link, or by IFA_PROTO 94 where somebody's tools could set it.
+    """Known as ours by hanging on a VXLAN device of ours, or by IFA_PROTO 94 where somebody's tools could set it.
 
     On links of others an address that is missing is added, one that equals is
     equal, one that differs is a conflict, and none is ever deleted. What the
@@ -47,9 +47,9 @@ class AddressKind(Kind[Address]):
         return rows
 
     def owner(self, row: Address, seen: Seen) -> Owner:
-        links = seen.at("link", (row.key.netns, row.key.dev))
-        ours = row.proto == PROTOCOL or any(link.group == GROUP for link in links)
-        return Owner.OURS if ours else Owner.FOREIGN
+        if row.proto == PROTOCOL:
+            return Owner.OURS
+        return exclusive(row.key.netns, row.key.dev, seen)
 
     def needs(self, row: Address) -> tuple[Ref, ...]:
         return (Ref("link", (row.key.netns, row.key.dev)),)
@@ -59,6 +59,9 @@ class AddressKind(Kind[Address]):
         if _ipv6(new):
             return tuple(name for name in found if name != "scope")
         return found
+
+    def normal(self, row: Address) -> Address:
+        return address(*row.key, **{name: value for name, value in row._asdict().items() if name != "key"})
 
     def replaces(self, old: Address, new: Address) -> str | None:
         fixed = {"peer", "broadcast", "scope", "label"}

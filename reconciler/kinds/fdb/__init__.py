@@ -40,6 +40,9 @@ class FdbKind(Kind[Fdb]):
     def needs(self, row: Fdb) -> tuple[Ref, ...]:
         return (Ref("link", (row.key.netns, row.key.dev)),)
 
+    def normal(self, row: Fdb) -> Fdb:
+        return row._replace(key=row.key._replace(mac=row.key.mac.lower(), to=row.dst if many(row.key.mac) else ""))
+
     def replaces(self, old: Fdb, new: Fdb) -> str | None:
         if new.key.to:  # `append` of another port makes a second entry beside the first
             return "an entry for an all-zero or multicast MAC cannot change in place"

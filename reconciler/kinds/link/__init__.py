@@ -89,6 +89,11 @@ class LinkKind(Kind[Link]):
             lost |= ON_A_LINK
         return frozenset(lost)
 
+    def normal(self, row: Link) -> Link:
+        if self.adopts(row):
+            return row
+        return row._replace(group=GROUP, alias=row.alias if row.alias is not None else "plumbline:resources")
+
     def without(self, row: Link, parent: Ref) -> Link | None:
         if row.master == parent.key[1] and row.parent != parent.key[1]:
             return row._replace(master="", port=None)

@@ -51,6 +51,13 @@ class RouteKind(Kind[Route]):
             return row
         return row._replace(nhid=handle("nexthop", row.nexthop))
 
+    def normal(self, row: Route) -> Route:
+        stated = row._asdict()
+        key = stated.pop("key")
+        if row.dev and not row.via and not row.hops and row.scope == "global" and ":" not in key.dst:
+            stated["scope"] = "link"
+        return route(key.netns, key.dst, table=key.table, metric=key.metric, tos=key.tos, **stated)
+
     def replaces(self, old: Route, new: Route) -> str | None:
         if old.type != new.type:
             return "the type of a route cannot change in place"

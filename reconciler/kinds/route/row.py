@@ -16,8 +16,8 @@ class RouteKey(NamedTuple):
     """Two routes with one key are one route to `ip route add`, although `append` makes a second."""
 
     netns: str
-    table: int
-    dst: str  # a prefix; "0.0.0.0/0" and "::/0" for the default
+    table: int = MAIN
+    dst: str = "0.0.0.0/0"  # a prefix; "0.0.0.0/0" and "::/0" for the default
     metric: int = 0
     tos: int = 0
 

@@ -69,6 +69,9 @@ class SysctlKind(Kind[Sysctl]):
     def adopts(self, row: Sysctl) -> bool:
         return True
 
+    def normal(self, row: Sysctl) -> Sysctl:
+        return sysctl(row.key.netns, row.key.name, row.value)
+
     def rank_of(self, row: Sysctl) -> int:
         name = row.key.name
         if name.startswith("net.ipv6.conf.") and name.endswith(".forwarding"):

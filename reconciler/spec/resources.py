@@ -1,0 +1,107 @@
+"""`resources:`, any row of any kind by hand: flat mappings of key fields and attributes into rows."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from reconciler.engine.kind import Kind
+
+
+class BadResource(Exception):
+    """What is wrong with a row, and in which of its fields ("" for the whole)."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def resource_row(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
+    """The row that a mapping states, normalised by its kind. Raises BadResource."""
+    row, key_type = kind.row, typing.get_type_hints(kind.row)["key"]
+    names = {**_names(key_type._fields), **_names(attributes(kind))}
+    for name in said:
+        if name not in names:
+            guess = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {guess[0]}?" if guess else "allowed: " + ", ".join(sorted({to_camel(one) for one in names.values()}))
+            raise BadResource(f"kind {kind.name} has no {name}; {hint}", name)
+    stated = {names[name]: value for name, value in said.items()}
+    key = _make(key_type, {"netns": "", **stated} if "netns" in key_type._fields else stated, kind.name, only=key_type._fields)
+    rest = {name: value for name, value in stated.items() if name not in key_type._fields}
+    return kind.normal(_make(row, {**rest, "key": key}, kind.name, discriminator=str(stated.get("type", ""))))
+
+
+def attributes(kind: Kind[Any]) -> tuple[str, ...]:
+    """The names that a person may state besides the key: what is compared, and `adopt`."""
+    more = tuple(name for name in ("adopt",) if name in kind.row._fields)
+    return (*kind.attributes, *(name for name in more if name not in kind.attributes))
+
+
+def _names(fields: tuple[str, ...]) -> dict[str, str]:
+    return {spelling: field for field in fields for spelling in (field, to_camel(field))}
+
+
+@cache
+def _hints(named_tuple: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(named_tuple)
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint)
+
+
+def _make(named_tuple: type[Any], stated: Mapping[str, Any], where: str, *, only: tuple[str, ...] = (), discriminator: str = "") -> Any:
+    """A NamedTuple of checked values."""
+    values = {}
+    for name, value in stated.items():
+        if only and name not in only:
+            continue
+        values[name] = value if name == "key" else _value(_hints(named_tuple)[name], value, name, discriminator)
+    try:
+        return named_tuple(**values)
+    except TypeError:
+        defaults = getattr(named_tuple, "_field_defaults", {})
+        missing = [to_camel(name) for name in named_tuple._fields if name not in values and name not in defaults]
+        raise BadResource(f"{where} needs {', '.join(missing)}") from None
+
+
+def _value(hint: Any, value: Any, name: str, discriminator: str) -> Any:
+    if isinstance(value, Mapping):
+        return _nested(hint, dict(value), name, discriminator)
+    if isinstance(value, list):
+        inner = next((typing.get_args(part)[0] for part in _alternatives(hint) if typing.get_origin(part) is tuple), Any)
+        value = tuple(_value(inner, one, name, discriminator) for one in value)
+    try:
+        return _adapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        found = "; ".join(dict.fromkeys(one["msg"].removeprefix("Input should be ") for one in error.errors(include_url=False)))
+        raise BadResource(f"found {value!r}; allowed: {found}", name) from None
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        return typing.get_args(hint)
+    return (hint,)
+
+
+def _nested(hint: Any, stated: dict[str, Any], name: str, discriminator: str) -> Any:
+    """A NamedTuple inside a row; where several are possible, the row's `type` (or its own) names the class."""
+    classes = [part for part in _alternatives(hint) if hasattr(part, "_fields")]
+    if len(classes) > 1:
+        wanted = str(stated.pop("type", discriminator)).lower()
+        classes = [part for part in classes if part.__name__.lower() == wanted]
+    if not classes:
+        raise BadResource("found a mapping where a plain value belongs", name)
+    spelled = _names(classes[0]._fields)
+    unknown = [one for one in stated if one not in spelled]
+    if unknown:
+        raise BadResource(f"{name} has no {unknown[0]}; allowed: {', '.join(to_camel(field) for field in classes[0]._fields)}", name)
+    return _make(classes[0], {spelled[one]: value for one, value in stated.items()}, name)
