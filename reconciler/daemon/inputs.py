@@ -8,6 +8,7 @@ from reconciler.cluster.config import read_content
 from reconciler.daemon.controller import Rejected
 from reconciler.daemon.settings import Settings
 from reconciler.engine.guard import Limits
+from reconciler.facts.lint import lint
 from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts, Host, Node
@@ -25,6 +26,7 @@ class FileInputs(NamedTuple):
     loaded: Loaded
     facts: Facts
     node: Node
+    warnings: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -38,10 +40,6 @@ class FileInputs(NamedTuple):
     @property
     def needs_uplink(self) -> bool:
         return self.loaded.spec.fabric is not None or self.loaded.spec.cni is not None
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return ()
 
     def compile(self, host: Host) -> Compiled:
         """Raises IntentError."""
@@ -73,7 +71,11 @@ def _load(settings: Settings) -> FileInputs:
         raise Rejected((str(error),)) from error
     if wrong:
         raise Rejected(tuple(wrong))
-    return FileInputs(loaded, facts, _this_node(settings, facts))
+    found = lint(loaded, facts)
+    errors = tuple(str(problem) for problem in found if problem.severity == "error")
+    if errors:
+        raise Rejected(errors)
+    return FileInputs(loaded, facts, _this_node(settings, facts), tuple(str(problem) for problem in found))
 
 
 def _this_node(settings: Settings, facts: Facts) -> Node:

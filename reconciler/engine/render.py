@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, get_args, get_type_hints
 
 import jinja2
-from jinja2.sandbox import SandboxedEnvironment, SecurityError
+from jinja2 import nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import SandboxedEnvironment
+from markupsafe import Markup
 
 from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.model import Action, Line, Unknown, Verb
@@ -27,23 +31,45 @@ class BadWord(Exception):
     """A value that is not one plain word, or a line that its tool's grammar does not allow."""
 
 
+class _FieldsOnly(CodeGenerator):
+    """Compiles attribute look-up to plain Python: which names may stand there is settled when a template is compiled.
+
+    The stock sandbox asks at every look-up, which took three times as long as all the rest.
+    """
+
+    def visit_Getattr(self, node: nodes.Getattr, frame: Frame) -> None:
+        allowed: frozenset[str] = self.environment.field_names  # type: ignore[attr-defined]
+        if node.attr not in allowed:
+            raise SecurityError(f"templates may read fields of rows only, not {node.attr!r}")
+        self.visit(node.node, frame)
+        self.write(f".{node.attr}")
+
+
 class _Environment(SandboxedEnvironment):
-    """A sandbox whose attribute look-up allows fields of rows only: narrower than the stock one, and faster."""
+    """A sandbox in which rows' fields, and the macro `options` of a kind's own files, are all that can be named."""
 
-    _fields: ClassVar[dict[type[Any], frozenset[str]]] = {}
+    code_generator_class = _FieldsOnly
 
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        allowed = self._fields.get(type(obj))
-        if allowed is None:
-            allowed = self._fields[type(obj)] = frozenset(getattr(type(obj), "_fields", ()))
-        if attribute in allowed:
-            return getattr(obj, attribute)
-        if isinstance(obj, jinja2.runtime.TemplateReference | jinja2.environment.TemplateModule):
-            return super().getattr(obj, attribute)
-        raise SecurityError(f"templates may read fields of rows only, not {attribute!r} of {type(obj).__name__}")
+    def __init__(self, field_names: frozenset[str], **options: Any) -> None:
+        super().__init__(**options)
+        self.field_names = field_names | {"options"}
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         raise SecurityError("templates do not look things up")
+
+
+def _field_names(named_tuple: Any) -> set[str]:
+    """The names of all fields of a row type and of the NamedTuples inside it."""
+    names: set[str] = set()
+    waiting, seen = [named_tuple], set()
+    while waiting:
+        hint = waiting.pop()
+        waiting += get_args(hint)
+        if hasattr(hint, "_fields") and hint not in seen:
+            seen.add(hint)
+            names.update(hint._fields)
+            waiting += get_type_hints(hint).values()
+    return names
 
 
 class Renderer:
@@ -58,15 +84,17 @@ class Renderer:
     @cached_property
     def _environment(self) -> _Environment:
         loader = jinja2.PrefixLoader({name: jinja2.FileSystemLoader(kind.folder) for name, kind in self._kinds.items()})
+        names = frozenset(name for kind in self._kinds.values() for name in _field_names(kind.row))
         return _Environment(
-            loader=loader, undefined=jinja2.StrictUndefined, finalize=self._word, trim_blocks=True, lstrip_blocks=True, autoescape=True
+            names, loader=loader, undefined=jinja2.StrictUndefined, finalize=self._word, trim_blocks=True, lstrip_blocks=True, autoescape=False
         )
 
     def _word(self, value: Any) -> Any:
         """Only plain words reach a line: no blank, quote, control or shell character, no leading '-'."""
-        if value in self._plain and type(value) is not bool:
-            return value
-        if type(value) is int and value >= 0:
+        if type(value) is int:
+            if value >= 0:
+                return value
+        elif value in self._plain and value.__class__ is str:
             return value
         if isinstance(value, Unknown):
             if self._unknown_allowed:
@@ -77,7 +105,7 @@ class Renderer:
             return value
         if isinstance(value, tuple) and value and all(self._part(part) for part in value):
             return " ".join(value)
-        if isinstance(value, jinja2.runtime.Markup) or value == "":  # what a macro made: its parts were checked (autoescape marks it)
+        if isinstance(value, Markup) or value == "":  # what a macro made inside {% autoescape true %}: its parts were checked
             return value
         raise BadWord(f"{value!r} is not a plain word")
 
@@ -111,7 +139,7 @@ class Renderer:
     def _bulk(self, kind: Kind[Any], verb: Verb, actions: list[Action]) -> Iterable[Action]:
         try:
             return [_with_lines(kind, action, text) for action, text in zip(actions, self._text(kind, verb, actions), strict=True)]
-        except (BadWord, SecurityError, jinja2.UndefinedError) as error:
+        except (BadWord, SecurityError, AttributeError, jinja2.UndefinedError) as error:
             if len(actions) == 1:
                 return [actions[0]._replace(held=f"cannot be put into words: {error}")]
             return [one for action in actions for one in self._bulk(kind, verb, [action])]

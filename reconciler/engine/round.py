@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import Kind, Kinds, Reader, Scope
@@ -189,7 +189,7 @@ class _Watch:
         self._lost: set[Ref] = set()
 
     @staticmethod
-    def _identities(kind: Kind[object], seen: Seen) -> dict[Ref, tuple[int | None, Owner]]:
+    def _identities(kind: Kind[Any], seen: Seen) -> dict[Ref, tuple[int | None, Owner]]:
         return {kind.ref(row): (kind.identity(row), kind.owner(row, seen)) for row in seen.rows(kind.name)}
 
     def note(self, actions: Iterable[Action]) -> None:

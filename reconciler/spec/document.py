@@ -120,9 +120,10 @@ class _Builder:
         if len(path) > MAX_DEPTH:
             self._fail(event, path[:3], f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self._anchors:
-                self._fail(event, path, f"alias *{event.anchor} names no anchor before it")
-            value, size = self._anchors[event.anchor]
+            anchor = str(event.anchor)
+            if anchor not in self._anchors:
+                self._fail(event, path, f"alias *{anchor} names no anchor before it")
+            value, size = self._anchors[anchor]
             self._count(event, path, size)
             return value
         before = self._values

@@ -49,22 +49,18 @@ def _names(fields: tuple[str, ...]) -> dict[str, str]:
 
 
 @cache
-def _hints(named_tuple: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(named_tuple)
-
-
-@cache
 def _adapter(hint: Any) -> TypeAdapter[Any]:
     return TypeAdapter(hint)
 
 
 def _make(named_tuple: type[Any], stated: Mapping[str, Any], where: str, *, only: tuple[str, ...] = (), discriminator: str = "") -> Any:
     """A NamedTuple of checked values."""
+    hints = typing.get_type_hints(named_tuple)
     values = {}
     for name, value in stated.items():
         if only and name not in only:
             continue
-        values[name] = value if name == "key" else _value(_hints(named_tuple)[name], value, name, discriminator)
+        values[name] = value if name == "key" else _value(hints[name], value, name, discriminator)
     try:
         return named_tuple(**values)
     except TypeError:

@@ -62,9 +62,9 @@ class SimulatedNode(Reader):
         fresh = kind.fresh(new)
         if fresh is not None:
             new = _over(fresh, new)
-        if "index" in fields(new):
+        if "ifindex" in fields(new):
             self._index += 1
-            new = with_fields(new, index=self._index)
+            new = with_fields(new, ifindex=self._index)
         mine.append(new)
         return None
 
@@ -116,6 +116,6 @@ def _over(old: Any, new: Any) -> Any:
             changes[name] = before
         elif hasattr(after, "_fields") and type(before) is type(after) and name not in ("key", "origin"):
             changes[name] = after._replace(**{part: getattr(before, part) for part in after._fields if getattr(after, part) is None})
-    if "index" in fields(new):
-        changes["index"] = old.index
+    if "ifindex" in fields(new):
+        changes["ifindex"] = old.ifindex
     return with_fields(new, **changes)

@@ -44,7 +44,7 @@ class LinkKind(Kind[Link]):
         return Owner.OURS if row.group == GROUP else Owner.FOREIGN
 
     def identity(self, row: Link) -> int | None:
-        return row.index
+        return row.ifindex
 
     def adopts(self, row: Link) -> bool:
         return row.adopt or row.type == "physical"

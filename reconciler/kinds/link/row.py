@@ -33,5 +33,5 @@ class Link(NamedTuple):
     info: Info | None = None
     port: BridgePort | None = None  # as a port of its master
     adopt: bool = False  # manage what is stated of a device that somebody else made
-    index: int = 0  # handle: ifindex
+    ifindex: int = 0  # handle
     origin: tuple[Origin, ...] = ()

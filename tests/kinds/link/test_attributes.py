@@ -109,7 +109,7 @@ def test_pyroute2_sees_the_same(netns: str) -> None:
     for name, row in rows.items():
         link = theirs[name]
         info = link.get("linkinfo")
-        assert row.index == link["index"]
+        assert row.ifindex == link["index"]
         assert row.mtu == link.get("mtu")
         assert row.group == link.get("group")
         assert row.up == bool(link["flags"] & 1)
