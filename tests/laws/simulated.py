@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from reconciler.engine.kind import Kind, Kinds, Reader, Scope
@@ -17,6 +18,10 @@ def observed_kind(kind: Kind[Any]) -> Kind[Any]:
     class Observed(type(kind)):  # type: ignore[misc]
         def observe(self, io: Any, scope: Scope) -> list[Any]:
             return list(io.rows[self.name])
+
+        @property
+        def folder(self) -> Path:
+            return kind.folder
 
     return Observed()
 
