@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -34,6 +35,10 @@ from reconciler.spec.load import Loaded, load_spec, load_text
 T = TypeVar("T")
 ANYTHING = Limits(1.0, 1 << 30)  # nothing here is worth a person's word
 PORT = 9474  # of every daemon, in its own namespace
+START = (
+    "import sys; from pathlib import Path; from reconciler.daemon import Settings, run; config, node, root, listen, *facts = sys.argv[1:]; "
+    "sys.exit(run(Settings(Path(config), node, tuple(map(Path, facts)), root=root, listen=listen)))"
+)  # `plumbline run`, without the import of the other verbs
 
 
 class Network(NamedTuple):
@@ -134,10 +139,9 @@ def start_daemons(lab: Lab, config: Path, nodes: Iterable[str], facts: Iterable[
     """`plumbline run` on each node, as a process in its namespace; its log is in the node's folder."""
     for node in nodes:
         folder = lab.node_folder(node)
-        options = [word for path in facts for word in ("--facts", str(path))]
         command = [
-            *("nsenter", f"--net=/run/netns/{lab.topology.machine(node).netns}", sys.executable, "-m", "reconciler.cli", "run"),
-            *("--config", str(config), "--node", node, "--root", lab.root(node), "--listen", f"127.0.0.1:{PORT}", *options),
+            *("nsenter", f"--net=/run/netns/{lab.topology.machine(node).netns}", sys.executable, "-c", START),
+            *(str(config), node, lab.root(node), f"127.0.0.1:{PORT}", *(str(path) for path in facts)),
         ]
         with (folder / "log").open("ab") as log:
             started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -178,10 +182,8 @@ def _daemon(file: Path) -> int | None:
 
 
 def _reap(descriptor: int) -> None:
-    try:
+    with suppress(ChildProcessError):  # started by another process than this one
         os.waitid(os.P_PIDFD, descriptor, os.WEXITED | os.WNOHANG)
-    except ChildProcessError:
-        pass  # started by another process than this one
 
 
 def _born(pid: int) -> str:

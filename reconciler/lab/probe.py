@@ -6,9 +6,10 @@ import os
 import selectors
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from reconciler.kernel.netns import inside
@@ -126,8 +127,6 @@ class Stream:
 @contextmanager
 def stream(lab: Topology, *, nodes: Iterable[str] | None = None, every: float = 0.02) -> Iterator[Stream]:
     """A packet along every path each `every` seconds while the block runs; answers are awaited for a second after it."""
-    import threading
-
     counted, stop, ready = Stream(), threading.Event(), threading.Event()
     with _Echoes(pods_of(lab, nodes)) as echoes:
         worker = threading.Thread(target=echoes.stream, args=(counted, stop, ready, every), name="lab-stream")
@@ -183,7 +182,7 @@ class _Echoes:
                         answers[path] = took * 1000
         return Matrix(answers)
 
-    def stream(self, counted: Stream, stop: object, ready: object, every: float) -> None:
+    def stream(self, counted: Stream, stop: threading.Event, ready: threading.Event, every: float) -> None:
         sent = dict.fromkeys(self._paths, 0)
         got = dict.fromkeys(self._paths, 0)
         began = time.monotonic()
@@ -195,7 +194,7 @@ class _Echoes:
                 for path in self._paths:
                     self._ask(path, 0)
                     sent[path] += 1
-                if stop.is_set():  # type: ignore[attr-defined]
+                if stop.is_set():
                     stopped = time.monotonic()
             until = time.monotonic() + every
             while (left := until - time.monotonic()) > 0:
@@ -204,7 +203,7 @@ class _Echoes:
                     got[path] += 1
                     gaps[path] = max(gaps[path], now - last[path])
                     last[path] = now
-            ready.set()  # type: ignore[attr-defined]
+            ready.set()
         counted.losses = {path: Loss(sent[path], sent[path] - got[path], gaps[path]) for path in self._paths}
 
     def _size(self, path: Path) -> int:
@@ -216,10 +215,8 @@ class _Echoes:
         self._sequence = self._sequence % 0xFFFF + 1
         request = _echo(_REQUEST[path.family], self._identifier, self._sequence, bytes(size), path.family)
         self._asked[path.source, path.family, self._sequence] = (path, time.monotonic())
-        try:
+        with suppress(OSError):  # no route now, or a packet that is too large: it has no answer, which is the finding
             self._sockets[path.source, path.family].sendto(request, (self._paths[path], 0))
-        except OSError:
-            pass  # no route now, or a packet that is too large: it has no answer, which is the finding
 
     def _answers(self, seconds: float) -> Iterator[tuple[Path, float]]:
         """(path, seconds there and back) of what comes in, waiting at most so long for the first."""
@@ -262,7 +259,7 @@ def _echo(kind: int, identifier: int, sequence: int, payload: bytes, family: int
 def _checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071)."""
     data += bytes(len(data) % 2)
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF

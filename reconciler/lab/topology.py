@@ -122,6 +122,8 @@ def make_topology(name: str, clusters: Sequence[Cluster]) -> Topology:
         segment = _segment(f"br{number}", group)
         segments.append(segment)
         machines += [_machine(name, node, segment, clusters) for node in group]
+    order = list(nodes)
+    machines.sort(key=lambda machine: order.index(machine.name))
     nats = tuple(nat for cluster in clusters for nat in _nats(cluster))
     return Topology(name, f"{name}-router", f"{name}-outside", tuple(segments), tuple(machines), tuple(dict.fromkeys(nats)))
 
@@ -178,7 +180,7 @@ def _gateway(subnet: str, taken: set[str]) -> str:
     last = network.broadcast_address - 1 if network.version == 4 else network.network_address + min(0xFFFE, network.num_addresses - 1)
     while str(last) in taken:
         last -= 1
-    if last <= network.network_address:
+    if int(last) <= int(network.network_address):
         raise LabError(f"subnet {subnet} has no room for a gateway; the lab needs one")
     return f"{last}/{network.prefixlen}"
 
