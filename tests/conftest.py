@@ -17,7 +17,7 @@ def namespaces_can_be_made() -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture()
+@pytest.fixture
 def netns(namespaces_can_be_made: None) -> Iterator[str]:
     """The test runs inside a namespace of its own; yields its name."""
     with fresh_namespace() as name:

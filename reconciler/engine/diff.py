@@ -82,8 +82,7 @@ def _conflict(kind: Kind[Any], new: Any, foreign: Any) -> Conflict:
         new,
         foreign,
         f"{kind.ref(new)} exists and is not ours (differs in {', '.join(kind.differs(foreign, new))})",
-        "remove it, choose another name in network.yaml, or say `adopt: true` there to manage the stated "
-        "attributes of the object as it is",
+        "remove it, choose another name in network.yaml, or say `adopt: true` there to manage the stated attributes of the object as it is",
     )
 
 

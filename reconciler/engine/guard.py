@@ -34,7 +34,9 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
             action = action._replace(held=why)
         held.append(action)
     unsettled = bool(conflicts) or any(seen.failure(name) for name in seen)
-    waiting = [type(kinds[action.change.kind]).waits is not Kind.waits and kinds[action.change.kind].waits(action.change.row) for action in held]
+    waiting = [
+        type(kinds[action.change.kind]).waits is not Kind.waits and kinds[action.change.kind].waits(action.change.row) for action in held
+    ]
     if unsettled or not all(waiting):
         held = [
             action._replace(held="after everything else is in place") if wait and not action.held else action
@@ -79,9 +81,7 @@ class _Present:
 def limit(kinds: Kinds, seen: Seen, actions: Iterable[Action], limits: Limits) -> Refusal | None:
     """Refuse a plan that takes away too much at once, until a person confirms its digest."""
     going = Counter(
-        action.change.kind
-        for action in actions
-        if action.verb is Verb.DELETE and (action.note == NOT_WANTED or action.change.replace)
+        action.change.kind for action in actions if action.verb is Verb.DELETE and (action.note == NOT_WANTED or action.change.replace)
     )
     for name, count in going.items():
         if count <= limits.floor:

@@ -62,7 +62,8 @@ class Reader(Protocol):
     ) -> T:
         """`decode(place, dump(...))`, remembered while the dump and the names stay the same to the byte.
 
-        `decode` is a plain function: what it gave last time is kept by its identity. `volatile` blanks bytes that change by themselves (ages) before the comparison.
+        `decode` is a plain function: what it gave last time is kept by its identity.
+        `volatile` blanks bytes that change by themselves (ages) before the comparison.
         """
 
     def interfaces(self, netns: str) -> Mapping[int, str]:
@@ -238,11 +239,7 @@ def different(name: str, old: Any, new: Any) -> list[str]:
     if new is None or old == new:
         return []
     if type(old) is type(new) and hasattr(new, "_fields"):
-        return [
-            found
-            for part in new._fields
-            for found in different(f"{name}.{part}", getattr(old, part), getattr(new, part))
-        ]
+        return [found for part in new._fields for found in different(f"{name}.{part}", getattr(old, part), getattr(new, part))]
     return [name]
 
 

@@ -8,7 +8,7 @@ that move away from it are plain updates before that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
@@ -30,29 +30,30 @@ def order(kinds: Kinds, wanted: Wanted, seen: Seen, changes: Iterable[Change]) -
     early = _early(kinds, by_ref.values())
     detached = _cascade(kinds, wanted, seen, by_ref, early)
     late = {kinds[c.kind].ref(c.old) for c in by_ref.values() if c.new is None} - set(early)
-    steps = {"detach": detached, "early": [], "make": [], "late": []}  # type: dict[str, list[Step]]
+    steps: dict[str, list[Step]] = {"detach": detached, "early": [], "make": [], "late": []}
     for change in by_ref.values():
-        kind = kinds[change.kind]
-        if change.new is None:
-            dying_parent = next((need for need in kind.needs(change.old) if need in late or need in early), None)
-            if dying_parent is not None and not kind.detach_first:
-                if kind.without(change.old, dying_parent) is None:
-                    continue  # it goes with its parent, without a line of its own
-            when = "early" if kind.ref(change.old) in early else "late"
-            steps[when].append(Step(Verb.DELETE, change, change.reason))
-        elif change.replace:
-            steps["early"].append(Step(Verb.DELETE, change, f"made anew: {change.replace}"))
-            steps["make"].append(Step(Verb.CREATE, change, f"made anew: {change.replace}"))
-        elif change.old is None:
-            steps["make"].append(Step(Verb.CREATE, change, change.reason))
-        else:
-            steps["make"].append(Step(Verb.UPDATE, change, change.reason))
+        for when, step in _steps(kinds[change.kind], change, early, late):
+            steps[when].append(step)
     return [
         *_ranked(kinds, steps["detach"], descending=True),
         *_ranked(kinds, steps["early"], descending=True),
         *_ranked(kinds, steps["make"]),
         *_ranked(kinds, steps["late"], descending=True),
     ]
+
+
+def _steps(kind: Kind[Any], change: Change, early: dict[Ref, str], late: set[Ref]) -> Iterator[tuple[str, Step]]:
+    """The steps of one change, each with the phase that it belongs to."""
+    if change.new is None:
+        dying_parent = next((need for need in kind.needs(change.old) if need in late or need in early), None)
+        goes_along = dying_parent is not None and not kind.detach_first and kind.without(change.old, dying_parent) is None
+        if not goes_along:  # else it goes with its parent, without a line of its own
+            yield "early" if kind.ref(change.old) in early else "late", Step(Verb.DELETE, change, change.reason)
+    elif change.replace:
+        yield "early", Step(Verb.DELETE, change, f"made anew: {change.replace}")
+        yield "make", Step(Verb.CREATE, change, f"made anew: {change.replace}")
+    else:
+        yield "make", Step(Verb.CREATE if change.old is None else Verb.UPDATE, change, change.reason)
 
 
 def _early(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, str]:
@@ -137,7 +138,9 @@ def _bereave(
         changes.pop((kind.name, id(row)), None)
         detached.append(Step(Verb.DELETE, Change(kind.name, row, new, ""), f"goes first: {parent} is removed"))
     if new is not None and ours:
-        changes[kind.name, row.key] = Change(kind.name, None, new, f"put back: {parent} is made anew" if gone else f"put back: {parent} changes")
+        changes[kind.name, row.key] = Change(
+            kind.name, None, new, f"put back: {parent} is made anew" if gone else f"put back: {parent} changes"
+        )
     return True
 
 

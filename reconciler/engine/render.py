@@ -86,7 +86,13 @@ class Renderer:
         loader = jinja2.PrefixLoader({name: jinja2.FileSystemLoader(kind.folder) for name, kind in self._kinds.items()})
         names = frozenset(name for kind in self._kinds.values() for name in _field_names(kind.row))
         return _Environment(
-            names, loader=loader, undefined=jinja2.StrictUndefined, finalize=self._word, trim_blocks=True, lstrip_blocks=True, autoescape=False
+            names,
+            loader=loader,
+            undefined=jinja2.StrictUndefined,
+            finalize=self._word,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            autoescape=False,
         )
 
     def _word(self, value: Any) -> Any:

@@ -220,7 +220,10 @@ class _Watch:
         return known.setdefault(ref, current[ref]) != current[ref]
 
     def _ours(self, ref: Ref, current: Mapping[Ref, tuple[int | None, Owner]], now: Seen) -> bool:
-        return current[ref][1] is Owner.OURS or (wanted := self._scope.wanted.get(ref)) is not None and self._kinds[ref.kind].adopts(wanted)
+        if current[ref][1] is Owner.OURS:
+            return True
+        wanted = self._scope.wanted.get(ref)
+        return wanted is not None and self._kinds[ref.kind].adopts(wanted)
 
 
 def _errors(plan: Plan, outcomes: Sequence[Outcome]) -> Iterable[str]:

@@ -73,7 +73,9 @@ def _pod_networks(loaded: Loaded) -> Iterator[Problem]:
     for first, second in _overlaps(_number(text, "") for text in fabric.pod_network):
         yield _problem(loaded, ("fabric", "podNetwork"), f"{second.text} overlaps {first.text}", "keep one of the two")
     if fabric.masquerade and not fabric.pod_network and fabric.mode != "none":
-        yield _problem(loaded, ("fabric",), "masquerade needs podNetwork to know what is inside", "add podNetwork: [10.244.0.0/16]", warning=True)
+        yield _problem(
+            loaded, ("fabric",), "masquerade needs podNetwork to know what is inside", "add podNetwork: [10.244.0.0/16]", warning=True
+        )
 
 
 def _pod_cidrs(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
@@ -83,7 +85,9 @@ def _pod_cidrs(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
         for text in node.pod_cidrs:
             network = _number(text, node.name)
             networks.append(network)
-            if inside and not any(one.family == network.family and one.first <= network.first and network.last <= one.last for one in inside):
+            if inside and not any(
+                one.family == network.family and one.first <= network.first and network.last <= one.last for one in inside
+            ):
                 yield _problem(
                     loaded, ("nodes", node.name, "podCIDRs"), f"{text} is outside the pod network",
                     f"fabric.podNetwork is {', '.join(one.text for one in inside)}", node=node,
@@ -103,11 +107,15 @@ def _addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
         for one in node.addresses:
             first = holders.setdefault((node.site, one.address), node.name)
             if first != node.name:
-                yield _problem(loaded, path, f"{one.address} is the address of node {first} too", "every node of a site has its own", node=node)
+                yield _problem(
+                    loaded, path, f"{one.address} is the address of node {first} too", "every node of a site has its own", node=node
+                )
             number = _number(one.address, node.name)
             for network in inside:
                 if network.family == number.family and network.first <= number.first <= network.last:
-                    yield _problem(loaded, path, f"{one.address} lies inside the pod network {network.text}", "they must not overlap", node=node)
+                    yield _problem(
+                        loaded, path, f"{one.address} lies inside the pod network {network.text}", "they must not overlap", node=node
+                    )
 
 
 def _public_addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
@@ -124,7 +132,9 @@ def _public_addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
                 )  # fmt: skip
         said = loaded.spec.nodes.get(node.name)
         if said is not None and said.public_address and len(sites) == 1:
-            yield _problem(loaded, path, "is never used: every node is at the same site", f"say nodes.{node.name}.site", warning=True, node=node)
+            yield _problem(
+                loaded, path, "is never used: every node is at the same site", f"say nodes.{node.name}.site", warning=True, node=node
+            )
 
 
 def _direct_routing(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
@@ -148,7 +158,7 @@ def _direct_routing(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
                 told.add(node.name)
                 names = ", ".join(other.name for other in others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
                 yield _problem(
-                    loaded, ("nodes", node.name, "directRouting"), f"is on here and not at {names} on the same subnet: overlay at both ends",
+                    loaded, ("nodes", node.name, "directRouting"), f"is on here, not at {names} on the same subnet: overlay at both ends",
                     "say directRouting: true there too", warning=True, node=node,
                 )  # fmt: skip
 
@@ -167,7 +177,9 @@ def _incomplete(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
         families = {6 if ":" in cidr else 4 for cidr in node.pod_cidrs}
         mtu = node.mtu
         if 6 in families and mtu is not None and mtu < 1350:
-            yield _problem(loaded, (*path, "mtu"), f"{mtu} leaves less than IPv6's 1280 bytes inside the overlay", "1350 or more", node=node)
+            yield _problem(
+                loaded, (*path, "mtu"), f"{mtu} leaves less than IPv6's 1280 bytes inside the overlay", "1350 or more", node=node
+            )
 
 
 def _size(loaded: Loaded, facts: Facts) -> Iterator[Problem]:

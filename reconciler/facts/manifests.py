@@ -45,7 +45,7 @@ def _documents(content: bytes, path: Path) -> list[Any]:
             if path.suffix == ".json":
                 raise BadManifest(f"{path}: not valid JSON: {error}") from None
     try:
-        return [one for one in yaml.load_all(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if one is not None]  # noqa: S506
+        return [one for one in yaml.load_all(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if one is not None]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadManifest(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 

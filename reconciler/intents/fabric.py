@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from reconciler.engine.model import Origin, Unknown
 from reconciler.facts.model import Node
 from reconciler.intents import Context, IntentError, Remark
+from reconciler.intents.forward_accept import forward_accept
 from reconciler.intents.forwarding import forwarding
 from reconciler.intents.masquerade import masquerade
 from reconciler.intents.transport import Transport, gateway_family, transport
@@ -51,14 +52,18 @@ def rows(context: Context) -> Iterable[Any]:
     for peer in context.facts.nodes.values():
         if peer.name != context.node:
             yield from _peer(local, peer)
+    if fabric.forward_accept:
+        yield from forward_accept(
+            fabric.pod_network, Origin("fabric", "forward accept", context.where(("fabric", "forwardAccept")) or where)
+        )
     if fabric.masquerade:
         yield from masquerade(fabric.pod_network, Origin("fabric", "masquerade", context.where(("fabric", "masquerade")) or where))
 
 
 def pod_families(context: Context) -> tuple[Family, ...]:
     """The families that pods have, by the pod network, else by the nodes' pod CIDRs."""
-    assert context.spec.fabric is not None
-    networks: Iterable[str] = context.spec.fabric.pod_network
+    fabric = context.spec.fabric
+    networks: Iterable[str] = fabric.pod_network if fabric else ()
     if not networks:
         networks = (cidr for node in context.facts.nodes.values() for cidr in node.pod_cidrs)
     return tuple(sorted({6 if ":" in network else 4 for network in networks}))
@@ -120,7 +125,9 @@ def _device(local: _Local, origin: Origin) -> Iterator[Any]:
     overlay, me = local.fabric.overlay, local.node
     address = me.address(local.underlay)
     if address is None:
-        raise IntentError(f"node {me.name} has no IPv{local.underlay} address to send VXLAN packets from; give it one under nodes.{me.name}.address")
+        raise IntentError(
+            f"node {me.name} has no IPv{local.underlay} address to send VXLAN packets from; give it one under nodes.{me.name}.address"
+        )
     origins = (origin,)
     yield Link(
         LinkKey("", overlay.device),
@@ -201,6 +208,4 @@ def _direct_peer(local: _Local, peer: Node, how: Transport) -> Iterator[Any]:
         gateway = peer.address(gateway_family(local.node, peer, 6 if six else 4))
         if gateway is None:
             continue  # transport() has made sure that there is one
-        yield Route(
-            RouteKey("", MAIN, cidr, IPV6_METRIC if six else 0), via=gateway.address, dev=local.uplink, mtu=mtu, origin=origins
-        )
+        yield Route(RouteKey("", MAIN, cidr, IPV6_METRIC if six else 0), via=gateway.address, dev=local.uplink, mtu=mtu, origin=origins)

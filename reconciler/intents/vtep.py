@@ -23,9 +23,7 @@ def vtep_mac(node: str, vni: int) -> str:
 def link_local(mac: str) -> str:
     """The IPv6 link-local address made of a MAC (modified EUI-64, RFC 4291 appendix A)."""
     part = bytes.fromhex(mac.replace(":", ""))
-    return socket.inet_ntop(
-        socket.AF_INET6, b"\xfe\x80" + bytes(6) + bytes((part[0] ^ 0x02,)) + part[1:3] + b"\xff\xfe" + part[3:]
-    )
+    return socket.inet_ntop(socket.AF_INET6, b"\xfe\x80" + bytes(6) + bytes((part[0] ^ 0x02,)) + part[1:3] + b"\xff\xfe" + part[3:])
 
 
 def vtep_address(pod_cidr: str) -> str:

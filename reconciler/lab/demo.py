@@ -6,19 +6,18 @@ hold makes the exit status 1. Whatever happens, the lab is taken down.
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from types import FrameType
 
 from reconciler.kernel.tools import run_tool
 from reconciler.lab import down, nodes, raise_lab
 from reconciler.lab.configmap import ConfigMapFolder
+from reconciler.lab.dumps import changes, held, sabotage
 from reconciler.lab.edits import Document, indirect_pair, newcomer
+from reconciler.lab.interrupts import shielded, terminated_like_ctrl_c
 from reconciler.lab.nodes import Network
 from reconciler.lab.probe import Stream, probe, stream
 from reconciler.lab.screen import Screen
@@ -37,7 +36,7 @@ def run(path: Path) -> int:
     if len(network.facts.nodes) < 3:
         raise LabError(f"{path}: the demo wants three nodes or more: one of them leaves")
     name = f"demo-{network.loaded.spec.metadata.name}"
-    with _terminated_like_ctrl_c(), Screen(CHAPTERS) as screen:
+    with terminated_like_ctrl_c(), Screen(CHAPTERS) as screen:
         try:
             _Demo(screen, name, path, network).show()
             screen.chapter("The lab goes", "Daemons, namespaces, files: nothing of it stays on this machine.")
@@ -50,7 +49,7 @@ def run(path: Path) -> int:
         except LabError as error:
             screen.claim("the demo runs to its end", False, str(error))
         finally:
-            _shielded(lambda: down(name))
+            shielded(lambda: down(name))
         screen.say("")
         screen.show(f"{screen.held} claims held, {len(screen.failed)} did not · {time.monotonic() - began:.1f} s")
         for one in screen.failed:
@@ -73,7 +72,7 @@ class _Demo:
 
     def show(self) -> None:
         self.build()
-        before = self.everything()
+        before = held(self.lab)
         self.plans()
         self.daemons()
         self.packets()
@@ -137,7 +136,7 @@ class _Demo:
             "Nobody tells the daemon: the kernel's own events do. Meanwhile all pods keep pinging each other.",
         )
         node = self.members[0]
-        for what, words in self.sabotage(node):
+        for what, words in sabotage(self.lab, self.network, node):
             self.screen.command(f"{words[0]} -n {node} {' '.join(words[1:])}")
             known = nodes.status(self.lab, node)["drift"]["repaired"]
             with self.pings() as pings:
@@ -184,11 +183,11 @@ class _Demo:
         results = nodes.clean_all(self.lab, every)
         gone = sum(len(result.first.actions) for result in results.values())
         self.screen.claim(f"{gone} rows removed on {len(every)} nodes", all(result.converged for result in results.values()))
-        after = self.everything()
-        differs = "\n".join(f"{node} differs\n{after[node]}" for node in every if after[node] != before[node])
-        self.screen.claim(
-            "links, addresses, routes, nexthops and rules of every node are as they were before, to the letter", not differs, differs
-        )
+        after = held(self.lab)
+        differs = [line for node in every for line in changes(before[node], after[node])]
+        self.screen.claim("links, addresses, routes, nexthops, rules and nft tables of all nodes are as before, to the letter", not differs)
+        self.screen.show("\n".join(differs))
+        self.screen.say("(Kernel settings stay as they are: nobody can know what else relies on them by now.)")
 
     # -- parts of them ---------------------------------------------------------------------------
 
@@ -214,21 +213,6 @@ class _Demo:
         lost = f"{pings.lost} of {pings.sent} packets between {' and '.join(staying)} lost"
         self.screen.claim(f"in place on {', '.join(after)} after {took * 1000:.0f} ms; {lost}", True)
         self.all_reached(short=True)
-
-    def sabotage(self, node: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """An FDB entry, a route, and the VXLAN device itself."""
-        fabric = self.network.loaded.spec.fabric
-        device = fabric.overlay.device if fabric else "plumb0"
-        netns = self.lab.topology.machine(node).netns
-        entries = run_tool(netns, ("bridge", "fdb", "show", "dev", device)).stdout.splitlines()
-        routes = run_tool(netns, ("ip", "route", "show", "proto", "94")).stdout.splitlines()
-        routes6 = run_tool(netns, ("ip", "-6", "route", "show", "proto", "94")).stdout.splitlines()
-        if entries:
-            yield "a forwarding entry (FDB)", ("bridge", "fdb", "del", entries[-1].split()[0], "dev", device)
-        if routes or routes6:
-            yield "a route", ("ip", "route", "del", (routes or routes6)[-1].split()[0])
-        if entries:
-            yield "the whole VXLAN device", ("ip", "link", "del", device)
 
     def repaired(self, node: str, began: float, known: int) -> float:
         """Seconds until the daemon has repaired something and the node is as it should be."""
@@ -273,53 +257,3 @@ class _Demo:
         if not short:
             self.screen.show(matrix.text)
         self.screen.claim(f"all {len(matrix.answers)} paths answer, pod to pod and pod to the world", matrix.ok, matrix.text)
-
-    def everything(self) -> dict[str, str]:
-        """What a node's kernel holds, as its tools print it."""
-        asked = (
-            "link show",
-            "addr show",
-            "-4 route show table all",
-            "-6 route show table all",
-            "nexthop show",
-            "rule show",
-            "-6 rule show",
-        )
-
-        def dump(node: str) -> str:
-            netns = self.lab.topology.machine(node).netns
-            said = [run_tool(netns, ("ip", *words.split())).stdout for words in asked]
-            return "\n".join([*said, run_tool(netns, ("nft", "list", "ruleset")).stdout])
-
-        return nodes.on_all([machine.name for machine in self.lab.topology.machines], dump)
-
-
-@contextmanager
-def _terminated_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM and a closed terminal take the lab down too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _shielded(call: Callable[[], object]) -> None:
-    """Impatience must not leave half a lab: a second Ctrl-C waits until this is done."""
-    if threading.current_thread() is not threading.main_thread():
-        call()
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        call()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

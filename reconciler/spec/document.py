@@ -148,7 +148,9 @@ class _Builder:
             if key == "<<" and not event.style:
                 self._problems.append(Problem(place, path, "merge keys (<<) are not part of YAML 1.2", remedy="repeat the keys"))
             if key in mapping:
-                self._problems.append(Problem(place, here, f"said twice; first at line {self._places[here].line}", remedy="keep one of the two"))
+                self._problems.append(
+                    Problem(place, here, f"said twice; first at line {self._places[here].line}", remedy="keep one of the two")
+                )
                 self._value(next(self._events), (*path, f"{key} (again)"))
                 continue
             self._places[here] = place

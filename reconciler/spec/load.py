@@ -186,10 +186,10 @@ def _real_path(loc: tuple[str | int, ...], data: Any) -> Path:
     """pydantic's location without the names of union members, which are in no file."""
     path: list[str | int] = []
     for part in loc:
-        if isinstance(data, dict) and part in data:
+        if isinstance(data, list) and isinstance(part, int) and part < len(data):
             data = data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
+        elif isinstance(data, dict) and part in data:
+            data = data[str(part)]
         elif part != loc[-1] or not isinstance(data, dict):
             continue
         path.append(part)

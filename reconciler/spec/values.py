@@ -11,7 +11,24 @@ from pydantic import AfterValidator
 _NAME = re.compile(r"[A-Za-z0-9_.@-]+")
 _NODE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # What iproute2 reads as something else than a name, in full or abbreviated (ip-link(8)).
-_KEYWORDS = ("dynamic", "permanent", "all", "default", "dev", "type", "up", "down", "name", "group", "master", "help", "vf", "lo", "via", "nomaster")
+_KEYWORDS = (
+    "dynamic",
+    "permanent",
+    "all",
+    "default",
+    "dev",
+    "type",
+    "up",
+    "down",
+    "name",
+    "group",
+    "master",
+    "help",
+    "vf",
+    "lo",
+    "via",
+    "nomaster",
+)
 _SHARE = re.compile(r"(100|[0-9]{1,2})%")
 
 
@@ -58,8 +75,9 @@ def address_with_prefix(value: str) -> str:
         raise ValueError(f"{value!r} cannot be the address of a node; allowed: a unicast address of one of its interfaces")
     if "/" in value and network.num_addresses > 2:
         last = network.broadcast_address if interface.version == 4 else None
-        if interface.ip == network.network_address or interface.ip == last:
-            raise ValueError(f"{value!r} is the {'network' if interface.ip == network.network_address else 'broadcast'} address of its subnet, not a host's")
+        if interface.ip in (network.network_address, last):
+            which = "broadcast" if interface.ip == last else "network"
+            raise ValueError(f"{value!r} is the {which} address of its subnet, not a host's")
     return f"{interface.ip}/{network.prefixlen}" if "/" in value else str(interface.ip)
 
 
@@ -69,7 +87,9 @@ def endpoint(value: str) -> str:
     try:
         ip_address(host)
     except ValueError:
-        raise ValueError(f"{value!r} is no address; allowed: 198.51.100.13, 198.51.100.13:14789, 2001:db8::1, [2001:db8::1]:14789") from None
+        raise ValueError(
+            f"{value!r} is no address; allowed: 198.51.100.13, 198.51.100.13:14789, 2001:db8::1, [2001:db8::1]:14789"
+        ) from None
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"{value!r}: a port is 1 to 65535")
     return value

@@ -7,6 +7,7 @@ is named before it exists (the simulated kernel refuses it).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import Scope
 from reconciler.engine.merge import merge
-from reconciler.engine.model import Owner, Seen, Observed, with_fields
+from reconciler.engine.model import Observed, Owner, Seen, with_fields
 from reconciler.engine.round import Result, Round
 from reconciler.kinds.address import address
 from reconciler.kinds.fdb import entry
@@ -146,10 +147,8 @@ def test_nothing_foreign_is_touched_and_all_that_is_not_refused_converges(before
 def test_killed_anywhere_a_start_with_no_memory_converges(before: list[Any], after: list[Any], lines: int) -> None:
     node = populated(unique(before))
     node._left = lines
-    try:
+    with suppress(KeyboardInterrupt):
         converge(node, unique(after))
-    except KeyboardInterrupt:
-        pass
     node._left = None
     result = converge(node, unique(after))
     assert result.converged, result.errors

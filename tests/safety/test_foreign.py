@@ -73,7 +73,9 @@ def test_apply_edit_and_cleanup_leave_what_is_not_ours(netns: str, tmp_path: Pat
 def test_somebody_elses_device_of_our_name_is_refused_by_name_and_nothing_is_written_into_it(netns: str) -> None:
     uplink()
     sh("ip link add plumb0 type vxlan id 4096 dstport 8472 local 10.0.1.11 && ip link set plumb0 up")
-    before = sh("ip -d -o link show plumb0; bridge fdb show dev plumb0; ip neigh show dev plumb0; ip nexthop; ip -o -4 addr show dev plumb0")
+    before = sh(
+        "ip -d -o link show plumb0; bridge fdb show dev plumb0; ip neigh show dev plumb0; ip nexthop; ip -o -4 addr show dev plumb0"
+    )
     result = converge(scope(), strict=False)
     assert not result.converged
     assert any("link plumb0 exists and is not ours" in error and "adopt: true" in error for error in result.errors), result.errors
@@ -117,7 +119,11 @@ class Interfering(KernelNode):
         ("ip link add name plumb0", "ip link add plumb0 type bridge", "plumb0"),
         ("ip nexthop add", "ip nexthop add id 7 via 10.0.1.9 dev eth0", "id 7 via 10.0.1.9"),
         ("after bridge fdb", "ip link del plumb0; ip link add plumb0 type bridge; ip link set plumb0 up", "plumb0"),
-        ("after ip link add name plumb0", "ip link del plumb0; ip link add plumb0 type vxlan id 9 dstport 9 local 10.0.1.11; ip link set plumb0 up", "plumb0"),
+        (
+            "after ip link add name plumb0",
+            "ip link del plumb0; ip link add plumb0 type vxlan id 9 dstport 9 local 10.0.1.11; ip link set plumb0 up",
+            "plumb0",
+        ),
     ],
 )
 def test_what_appears_between_looking_and_doing_is_kept(netns: str, at: str, script: str, kept: str) -> None:
@@ -130,4 +136,6 @@ def test_what_appears_between_looking_and_doing_is_kept(netns: str, at: str, scr
     assert kept in sh("ip -d route; ip -d -o link; ip nexthop")
     if "plumb0" in script:
         assert "group 94" not in sh("ip -d -o link show dev plumb0")
-        assert "permanent" not in sh("bridge fdb show dev plumb0 | grep -v '33:33\\|01:00:5e\\|master plumb0' || true").replace("vlan 1", "")
+        assert "permanent" not in sh("bridge fdb show dev plumb0 | grep -v '33:33\\|01:00:5e\\|master plumb0' || true").replace(
+            "vlan 1", ""
+        )

@@ -45,9 +45,7 @@ def test_a_file_larger_than_a_config_map(tmp_path: Path) -> None:
 
 
 def test_an_alias_bomb_is_defused() -> None:
-    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
-        f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9)
-    )
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
     assert f"more than {MAX_VALUES:,} values once aliases are expanded" in told(bomb)
 
 
@@ -106,7 +104,30 @@ def test_no_text_leads_to_anything_but_a_told_mistake(text: str | bytes) -> None
         assert error.problems
 
 
-words = st.sampled_from(["nodes", "fabric", "n1", "address", "overlay", "vni", "{", "}", "[", "]", ":", "- ", "\n", "  ", "&a", "*a", "10.0.1.1/24", "!!x", "|", '"'])
+words = st.sampled_from(
+    [
+        "nodes",
+        "fabric",
+        "n1",
+        "address",
+        "overlay",
+        "vni",
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        "- ",
+        "\n",
+        "  ",
+        "&a",
+        "*a",
+        "10.0.1.1/24",
+        "!!x",
+        "|",
+        '"',
+    ]
+)
 
 
 @given(st.lists(words, max_size=60))

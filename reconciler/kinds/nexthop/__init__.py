@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from zlib import crc32
 
 from reconciler.engine.kind import Kind, Reader, Scope
-from reconciler.engine.model import Key, Owner, Ref, Seen
+from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.marks import PROTOCOL
 from reconciler.kinds.nexthop.decode import REQUEST, decode
 from reconciler.kinds.nexthop.row import Nexthop, NexthopKey
@@ -66,9 +66,6 @@ class NexthopKind(Kind[Nexthop]):
                     number = BASE | ((number + 1) & 0xFFFFFF)
                 taken.add((row.key.netns, number))
             yield Nexthop(row.key, row.onlink, row.blackhole, row.protocol, number, row.origin)
-
-
-
 
 
 KIND = NexthopKind()

@@ -67,9 +67,7 @@ def _block(lines: Iterator[str]) -> list[str]:
 
 def words_of(line: str) -> Words:
     """Words; quotes are dropped where what they hold is a plain word, as nft takes it without them too."""
-    return tuple(
-        word[1:-1] if word.startswith('"') and _PLAIN.fullmatch(word[1:-1]) else word for word in _TOKEN.findall(line)
-    )
+    return tuple(word[1:-1] if word.startswith('"') and _PLAIN.fullmatch(word[1:-1]) else word for word in _TOKEN.findall(line))
 
 
 def _chain(name: str, body: list[str]) -> Chain:

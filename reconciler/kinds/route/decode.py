@@ -63,7 +63,7 @@ def decode(place: Place, buffers: tuple[bytes, ...]) -> list[Route]:
 
 def _slow(place: Place, header: tuple[int, ...], found: dict[int, bytes]) -> Route:
     family, length, _, tos, table, protocol, scope, kind, flags = header
-    dst = wire.address(found[RTA_DST]) if RTA_DST in found else ("0.0.0.0" if family == AF_INET else "::")
+    dst = wire.address(found[RTA_DST]) if RTA_DST in found else ("0.0.0.0" if family == AF_INET else "::")  # noqa: S104 - a default route, not a socket
     metric = wire.u32(found[RTA_PRIORITY]) if RTA_PRIORITY in found else 0
     table = wire.u32(found[RTA_TABLE]) if RTA_TABLE in found else table
     metrics = wire.nested(found[RTA_METRICS]) if RTA_METRICS in found else {}

@@ -32,7 +32,9 @@ def observer(kind: Kind[Any]) -> Kind[Any]:
 
 @pytest.fixture
 def engine(netns: str) -> Iterator[Round]:
-    sh("ip link add dev0 group 94 type vxlan id 94 dstport 4789 local 127.0.0.1 nolearning && ip link set dev0 up && ip link add dev1 type veth peer name dev2 && ip link set dev1 up && ip link set dev2 up")
+    sh(
+        "ip link add dev0 group 94 type vxlan id 94 dstport 4789 local 127.0.0.1 nolearning && ip link set dev0 up && ip link add dev1 type veth peer name dev2 && ip link set dev1 up && ip link set dev2 up"
+    )
     node = KernelNode()
     yield Round(node, Kinds([KIND, observer(all_kinds()["link"])]))
     node.close()
@@ -57,9 +59,7 @@ def test_attribute(engine: Round, name: str) -> None:
     assert engine.converge(first).converged
 
     plan, _ = engine.plan(second)
-    assert [action.verb for action in plan.actions] == (
-        [Verb.UPDATE] if row["change"] == "in place" else [Verb.DELETE, Verb.CREATE]
-    )
+    assert [action.verb for action in plan.actions] == ([Verb.UPDATE] if row["change"] == "in place" else [Verb.DELETE, Verb.CREATE])
     sh("\n".join(lines(engine, second)))
     assert engine.plan(second)[0].empty, "the pasted lines have the effect that was planned"
 

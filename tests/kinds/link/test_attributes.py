@@ -48,7 +48,9 @@ def refused_by_this_kernel(errors: tuple[str, ...]) -> str:
 
 @pytest.mark.parametrize(("name", "row"), measured())
 def test_attribute(netns: str, name: str, row: dict[str, Any]) -> None:
-    sh("ip link add br-test type bridge && ip link set br-test up && ip link add below type veth peer name below-peer && ip link set below up")
+    sh(
+        "ip link add br-test type bridge && ip link set br-test up && ip link add below type veth peer name below-peer && ip link set below up"
+    )
     node = KernelNode()
     engine = Round(node, KINDS, name="n1")
     base = TABLE["bases"][row["base"]]
