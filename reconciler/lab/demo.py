@@ -66,6 +66,8 @@ class _Demo:
         self.document = Document.of(self.text)
         self.joining, said = newcomer(network)
         self.pair = indirect_pair(network)
+        staying = {node.name for node in self.pair or ()}
+        self.leaving = next(node for node in reversed(network.facts.nodes) if node not in staying)
         self.grown = self.document.with_node(self.joining, **said)
         self.lab: Lab
         self.config: ConfigMapFolder
@@ -164,9 +166,7 @@ class _Demo:
             self.edit(self.document.with_node(a, directRouting=True).with_node(b, directRouting=True))
         self.screen.say("", f"{self.joining} joins")
         self.edit(self.document.with_node(self.joining, **newcomer(self.network)[1]))
-        leaving = next(
-            node for node in reversed(self.network.loaded.spec.nodes) if not self.pair or node not in [n.name for n in self.pair]
-        )
+        leaving = self.leaving
         self.screen.say("", f"{leaving} leaves")
         self.edit(self.document.without_node(leaving))
         said = str(nodes.status(self.lab, leaving).get("notReady", ""))
@@ -187,6 +187,8 @@ class _Demo:
         differs = [line for node in every for line in changes(before[node], after[node])]
         self.screen.claim("links, addresses, routes, nexthops, rules and nft tables of all nodes are as before, to the letter", not differs)
         self.screen.show("\n".join(differs))
+        files = [str(file) for node in every for file in Path(self.lab.root(node)).rglob("*") if file.is_file()]
+        self.screen.claim("no file of plumbline's is left, the CNI configuration is gone", not files, "\n".join(files))
         self.screen.say("(Kernel settings stay as they are: nobody can know what else relies on them by now.)")
 
     # -- parts of them ---------------------------------------------------------------------------
