@@ -56,6 +56,8 @@ def everything() -> str:
 
 
 def test_apply_edit_and_cleanup_leave_what_is_not_ours(netns: str, tmp_path: Path) -> None:
+    # What forwarding itself brings (anycast addresses, memberships of routers) is there from the start.
+    sh("sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1")
     uplink()
     sh(THEIRS)
     settled = everything()
