@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reconciler.engine.diff import NOT_WANTED
 from reconciler.engine.kind import Kind, Kinds
-from reconciler.engine.model import Action, Conflict, Owner, Ref, Refusal, Seen, Verb, Wanted
+from reconciler.engine.model import WAITS, Action, Conflict, Owner, Ref, Refusal, Seen, Verb, Wanted
 
 
 class Limits(NamedTuple):
@@ -22,11 +22,11 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
     """Hold what needs something refused, unseen, absent or held already, transitively; and what waits for the rest."""
     actions = list(actions)
     refused = {kinds[conflict.kind].ref(conflict.new) for conflict in conflicts}
-    refused |= {action.ref for action in actions if action.held}
+    refused |= {action.ref for action in actions if action.held not in ("", WAITS)}
     present = _Present(kinds, wanted, seen)
     held: list[Action] = []
     for action in actions:
-        why = action.held
+        why = action.held if action.held != WAITS else ""
         if not why and action.verb is not Verb.DELETE:
             why = _impossible(kinds, action, seen) or _why_not(action, refused, present, seen)
         if why:
@@ -38,10 +38,7 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
         type(kinds[action.change.kind]).waits is not Kind.waits and kinds[action.change.kind].waits(action.change.row) for action in held
     ]
     if unsettled or not all(waiting):
-        held = [
-            action._replace(held="after everything else is in place") if wait and not action.held else action
-            for action, wait in zip(held, waiting, strict=True)
-        ]
+        held = [action._replace(held=WAITS) if wait and not action.held else action for action, wait in zip(held, waiting, strict=True)]
     return held
 
 

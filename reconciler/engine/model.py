@@ -169,6 +169,9 @@ class Action(NamedTuple):
     held: str = ""  # why it does not run in this pass
 
 
+WAITS = "after everything else is in place"  # held in this pass, not refused: shown, and part of the digest
+
+
 class Refusal(NamedTuple):
     """A guard's no to the whole plan, and what would lift it."""
 
@@ -239,7 +242,7 @@ class Plan(NamedTuple):
     """What a round would run on one node, in order.
 
     `digest` covers every line and every staged content of the actions that would
-    run now; it belongs to one node's kernel at one time.
+    run, now or once the rest is in place; it belongs to one node's kernel at one time.
     """
 
     node: str

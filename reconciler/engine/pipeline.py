@@ -10,7 +10,7 @@ from reconciler.engine.assign import assign
 from reconciler.engine.diff import diff
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import Kinds
-from reconciler.engine.model import Action, Plan, Seen, Wanted
+from reconciler.engine.model import WAITS, Action, Plan, Seen, Wanted
 from reconciler.engine.order import order
 from reconciler.engine.render import Renderer
 
@@ -22,7 +22,7 @@ def make_plan(node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen:
     actions = order(kinds, wanted, seen, found.changes)
     actions = guard.block(kinds, wanted, seen, actions, found.conflicts)
     rendered = renderer.render(actions)
-    if any(after.held and not before.held for before, after in zip(actions, rendered, strict=True)):
+    if any(after.held != before.held for before, after in zip(actions, rendered, strict=True)):
         rendered = guard.block(kinds, wanted, seen, rendered, found.conflicts)  # what could not be put into words is missing to others
     actions = rendered
     failures = tuple(f"{name}: {failure}" for name in seen if (failure := seen.failure(name)))
@@ -31,11 +31,11 @@ def make_plan(node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen:
 
 
 def digest(actions: Iterable[Action]) -> str:
-    """sha256 over every line and every staged content of the actions that would run; "" for none."""
+    """sha256 over every line and every staged content of the actions that would run, those that wait too; "" for none."""
     total = hashlib.sha256()
     empty = True
     for action in actions:
-        if action.held:
+        if action.held not in ("", WAITS):
             continue
         empty = False
         for line in action.lines:

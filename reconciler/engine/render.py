@@ -19,7 +19,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from markupsafe import Markup
 
 from reconciler.engine.kind import Kind, Kinds
-from reconciler.engine.model import Action, Line, Unknown, Verb
+from reconciler.engine.model import WAITS, Action, Line, Unknown, Verb
 
 _SEPARATOR = "\x01"  # trim_blocks eats newlines, and lstrip_blocks whatever str.isspace() (\x1e too)
 _WORD = re.compile(r"[A-Za-z0-9_./:,%@+=][A-Za-z0-9_./:,%@+=-]*")
@@ -132,7 +132,7 @@ class Renderer:
         """The actions with their lines. One that cannot be put into words is held, and says why."""
         runs: dict[tuple[str, Verb], list[int]] = {}
         for index, action in enumerate(actions):
-            if not action.held:
+            if action.held in ("", WAITS):
                 runs.setdefault((action.change.kind, action.verb), []).append(index)
         done = list(actions)
         for (name, verb), indexes in runs.items():

@@ -88,7 +88,7 @@ def _me(context: Context) -> Node:
 def _uplink_mtu(context: Context, me: Node) -> int | Unknown:
     if me.mtu is not None:
         return me.mtu
-    return context.facts.host.mtu if context.facts.host else Unknown(f"MTU of {me.name}'s uplink")
+    return context.facts.host.mtu if context.facts.host else Unknown(f"uplink MTU of {me.name}")
 
 
 def _local(context: Context, fabric: Fabric) -> _Local:
@@ -102,7 +102,7 @@ def _local(context: Context, fabric: Fabric) -> _Local:
     elif isinstance(uplink_mtu, int):
         mtu = uplink_mtu - OVERHEAD[underlay]
     else:
-        mtu = Unknown(f"MTU of {me.name}'s uplink, less {OVERHEAD[underlay]}")
+        mtu = Unknown(f"uplink MTU of {me.name}, less {OVERHEAD[underlay]}")
     uplink = me.interface or (host.uplink if host else Unknown(f"uplink of {me.name}"))
     return _Local(me, fabric, underlay, uplink, uplink_mtu, mtu)
 

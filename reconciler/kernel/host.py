@@ -77,3 +77,8 @@ def _defaults(place: Place, buffers: tuple[bytes, ...]) -> Iterable[Any]:
         if dev:
             via = wire.address(found[RTA_GATEWAY]) if RTA_GATEWAY in found else ""
             yield HostRoute(4 if family == AF_INET else 6, via, dev, PROTOCOLS.get(protocol, str(protocol)))
+
+
+def addresses_here(io: Reader) -> frozenset[str]:
+    """Every address of this host. Raises ObservationFailed."""
+    return frozenset(io.decoded("", _ADDRESSES, _holders))

@@ -1,0 +1,80 @@
+"""The command. Each module here holds verbs that belong together; all printing goes through `reconciler.report`."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from reconciler import __version__
+from reconciler.cli.inputs import CannotGoOn
+
+USAGE = 64  # sysexits.h, EX_USAGE: Click's own 2 means "changes pending" here
+INTERRUPTED = 130
+
+
+class _Group(click.Group):
+    """Verbs are imported when they are used: `plumbline --version` need not know of netlink."""
+
+    VERBS = {
+        "validate": "plans", "plan": "plans", "explain": "plans", "schema": "plans",
+        "apply": "changes", "cleanup": "changes", "run": "changes",
+        "check": "looks", "verify": "looks", "snapshot": "looks",
+        "lab": "labs",
+    }  # fmt: skip
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        import importlib
+
+        module = self.VERBS.get(name)
+        if module is None:
+            return None
+        found: click.Command = getattr(importlib.import_module(f"reconciler.cli.{module}"), name)
+        return found
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="plumbline")
+def command() -> None:
+    """Keeps the network of Kubernetes nodes true to one network.yaml.
+
+    Exit status: 0 done or nothing to do, 1 something failed or the input is invalid, 2 changes pending
+    (plan --detailed-exitcode), 3 refused by a guard or a conflict, 64 wrong usage.
+    """
+
+
+def main() -> None:
+    """Run the command; whatever happens, a person reads what to do and not a traceback."""
+    try:
+        status = command.main(standalone_mode=False, prog_name="plumbline")
+        sys.stdout.flush()
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.exceptions.Exit as ended:
+        sys.exit(ended.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        _complain("stopped by you; what had begun was finished, nothing else was started")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(INTERRUPTED)
+    except CannotGoOn as error:
+        from reconciler.report.screen import errors
+
+        errors(error.messages)
+        sys.exit(error.status)
+    except Exception as error:
+        if os.environ.get("PLUMBLINE_DEBUG"):
+            raise
+        _complain(f"{type(error).__name__}: {error}\nThis is a mistake in plumbline; PLUMBLINE_DEBUG=1 shows where.")
+        sys.exit(1)
+
+
+def _complain(message: str) -> None:
+    click.echo(f"plumbline: {message}", err=True)

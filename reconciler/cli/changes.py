@@ -1,0 +1,142 @@
+"""Verbs that change the node: apply, cleanup, run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from reconciler.cli.inputs import CannotGoOn, compiled, existing, on_this_host, read_inputs, this_node
+from reconciler.cli.options import facts_option, file_argument, node_option, root_option
+from reconciler.cli.plans import REFUSED
+from reconciler.engine.guard import Limits
+from reconciler.engine.kind import Scope
+from reconciler.engine.model import Wanted
+from reconciler.engine.round import Result, Round
+from reconciler.report import screen
+
+CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
+OLDEST_IPROUTE2 = (5, 3)  # `ip nexthop`; Debian 11 and newer have it
+
+
+def need_rights() -> None:
+    """Raises CannotGoOn where this process may not change the network."""
+    capabilities = next((line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:")), "0")
+    if not int(capabilities, 16) >> CAP_NET_ADMIN & 1:
+        raise CannotGoOn(["this needs CAP_NET_ADMIN to change the network: run it with sudo, or as root; `plumbline plan` needs no rights"])
+
+
+def need_tools() -> None:
+    """Raises CannotGoOn where iproute2 is missing or too old, before anything is changed half."""
+    missing = [tool for tool in ("ip", "bridge") if shutil.which(tool) is None]
+    if missing:
+        raise CannotGoOn([f"{' and '.join(missing)} not found; install iproute2 (Debian, Ubuntu: apt-get install iproute2)"])
+    said = subprocess.run(["ip", "-V"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"iproute2-(?:ss)?(\d+)\.(\d+)", said)
+    if found and (int(found[1]), int(found[2])) < OLDEST_IPROUTE2:
+        raise CannotGoOn(
+            [f"{said.strip()} is too old: plumbline needs iproute2 {OLDEST_IPROUTE2[0]}.{OLDEST_IPROUTE2[1]} or newer (ip nexthop)"]
+        )
+
+
+@click.command()
+@file_argument
+@node_option
+@facts_option
+@click.option("--expect", default="", metavar="DIGEST", help="Run the plan that has this digest, and no other.")
+@click.option("--force", default="", metavar="DIGEST", help="Confirm a plan that limits.maxDeletes refused.")
+@root_option
+def apply(file: str, node: str | None, facts: Sequence[str], expect: str, force: str, root: str) -> int:
+    """Converge this node once: plan, run, look again, until the plan is empty."""
+    inputs = read_inputs(file, facts)
+    need_rights()
+    need_tools()
+    name = this_node(inputs, node)
+    inputs = on_this_host(inputs, name, root)
+    found = compiled(inputs, name)
+    screen.errors((str(warning) for warning in (*inputs.warnings, *found.remarks)), "warning")
+    return _converge(name, inputs.title, Scope(("",), found.wanted, root), inputs.limits, expect=expect, confirmed=force)
+
+
+@click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@root_option
+def cleanup(yes: bool, root: str) -> int:
+    """Remove all that plumbline made on this node, known by its marks in the kernel, and nothing else."""
+    from reconciler.kernel.node import KernelNode
+    from reconciler.kinds import all_kinds
+
+    need_rights()
+    need_tools()
+    scope = Scope(("",), Wanted(), root)
+    if not yes:
+        io = KernelNode()
+        try:
+            plan, _ = Round(io, all_kinds(), limits=Limits(1.0, 1 << 30), name="cleanup").plan(scope)
+        finally:
+            io.close()
+        screen.show_plan(plan, "cleanup")
+        if not plan.empty and not click.confirm("Remove all of this?"):
+            return 1
+    return _converge("cleanup", "this node", scope, Limits(1.0, 1 << 30))
+
+
+def _converge(name: str, title: str, scope: Scope, limits: Limits, *, expect: str = "", confirmed: str = "") -> int:
+    import gc
+
+    from reconciler.kernel.node import KernelNode
+    from reconciler.kinds import all_kinds
+
+    gc.freeze()  # what is here stays; a round makes tens of thousands of values that all live as long as it does
+    gc.disable()
+    io = KernelNode()
+    try:
+        with screen.progress(f"{name} ") as step:
+            result = Round(io, all_kinds(), limits=limits, name=name).converge(scope, expect=expect, confirmed=confirmed, progress=step)
+    finally:
+        io.close()
+    return _told(name, title, result)
+
+
+def _told(name: str, title: str, result: Result) -> int:
+    if result.last.refusal is not None or (result.errors and not result.outcomes and result.last.conflicts):
+        screen.show_plan(result.last, title)
+    screen.errors(result.errors)
+    done = sum(outcome.failure is None for outcome in result.outcomes)
+    if result.converged and not result.errors:
+        screen.write(f"{name}: {'converged, ' + str(done) + ' changes' if done else 'nothing to do'}")
+        return 0
+    if result.last.refusal is not None:
+        screen.write(f"confirm this very plan with: --force {result.last.digest}")
+    left = len(result.last.actions)
+    screen.write(f"{name}: {done} changes done, {left} left")
+    return REFUSED if result.last.refusal is not None or result.last.conflicts else 1
+
+
+@click.command()
+@click.option("--config", required=True, metavar="PATH", help="network.yaml, or the folder of the mounted ConfigMap.")
+@node_option
+@facts_option
+@click.option("--dry-run", is_flag=True, help="Report what differs, change nothing.")
+@root_option
+@click.option("--listen", default="127.0.0.1:9474", show_default=True, help="HOST:PORT of /healthz, /readyz, /metrics, /status; or off.")
+@click.option("--resync", default=60.0, show_default=True, help="Seconds between rounds that nothing asked for.")
+@click.option("--verbose", is_flag=True, help="Log rounds that changed nothing too.")
+def run(config: str, node: str | None, facts: Sequence[str], dry_run: bool, root: str, listen: str, resync: float, verbose: bool) -> int:
+    """The daemon: keep this node true to network.yaml."""
+    import os
+    import socket
+
+    from reconciler.daemon import Settings
+    from reconciler.daemon import run as run_daemon
+
+    if not dry_run:
+        need_rights()
+        need_tools()
+    name = node or os.environ.get("NODE_NAME") or socket.gethostname()
+    paths = tuple(existing(path) for path in facts)
+    return run_daemon(Settings(existing(config), name, paths, dry_run, root, listen, resync, verbose=verbose))

@@ -1,0 +1,152 @@
+"""What the verbs work on: the spec, the facts, and which node is meant."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from reconciler.engine.guard import Limits
+from reconciler.engine.kind import ObservationFailed, Scope
+from reconciler.engine.model import Plan, Seen, Wanted
+from reconciler.engine.pipeline import make_plan
+from reconciler.engine.render import Renderer
+from reconciler.facts.lint import lint
+from reconciler.facts.manifests import BadManifest, read_manifests
+from reconciler.facts.merge import build_facts, nodes_of
+from reconciler.facts.model import Facts
+from reconciler.intents import Compiled, Context, IntentError, compile_node
+from reconciler.intents.blank import blank_node
+from reconciler.kinds import all_kinds
+from reconciler.spec.load import Loaded, load_spec
+from reconciler.spec.problems import Problem, SpecError
+
+
+class CannotGoOn(Exception):
+    """What a person must mend; one thing a line."""
+
+    def __init__(self, messages: Iterable[str], status: int = 1) -> None:
+        self.messages = tuple(messages)
+        self.status = status
+        super().__init__("\n".join(self.messages))
+
+
+class Inputs(NamedTuple):
+    """A valid network.yaml with the facts of its cluster."""
+
+    loaded: Loaded
+    facts: Facts
+    warnings: tuple[Problem, ...]
+
+    @property
+    def limits(self) -> Limits:
+        said = self.loaded.spec.limits
+        return Limits(float(said.max_deletes.rstrip("%")) / 100, said.floor)
+
+    @property
+    def title(self) -> str:
+        return f"{self.loaded.name} {self.loaded.digest[:8]}"
+
+    def context(self, node: str) -> Context:
+        return Context(self.loaded.spec, self.facts, node, self.loaded.where)
+
+
+def read_inputs(path: str | os.PathLike[str], facts: Sequence[str | os.PathLike[str]] = ()) -> Inputs:
+    """Read and judge network.yaml and the manifests. Raises CannotGoOn with every mistake."""
+    try:
+        loaded = load_spec(path)
+        nodes, wrong = nodes_of(thing for one in facts for thing in read_manifests(one))
+    except SpecError as error:
+        raise CannotGoOn(str(problem) for problem in error.problems) from None
+    except BadManifest as error:
+        raise CannotGoOn([str(error)]) from None
+    if wrong:
+        raise CannotGoOn(wrong)
+    built = build_facts(loaded, nodes)
+    found = lint(loaded, built)
+    errors = [str(problem) for problem in found if problem.severity == "error"]
+    if errors:
+        raise CannotGoOn(errors)
+    return Inputs(loaded, built, tuple(found))
+
+
+def this_node(inputs: Inputs, said: str | None) -> str:
+    """The node that is meant: --node, else $NODE_NAME, else the host's name. Raises CannotGoOn."""
+    name = said or os.environ.get("NODE_NAME") or socket.gethostname()
+    if name not in inputs.facts.nodes and inputs.facts.nodes:
+        known = ", ".join(sorted(inputs.facts.nodes)[:12]) + (", …" if len(inputs.facts.nodes) > 12 else "")
+        raise CannotGoOn([f"{name} is not a node of {inputs.loaded.name}; say --node NAME; its nodes are {known}"], 64 if said else 1)
+    return name
+
+
+def compiled(inputs: Inputs, node: str) -> Compiled:
+    """What a node should hold. Raises CannotGoOn."""
+    try:
+        found = compile_node(inputs.context(node))
+    except IntentError as error:
+        raise CannotGoOn([str(error)]) from None
+    if found.clashes:
+        raise CannotGoOn(f"{clash}; keep one of the two" for clash in found.clashes)
+    return found
+
+
+def on_this_host(inputs: Inputs, node: str, root: str = "") -> Inputs:
+    """The inputs with the facts of the host that this process runs on. Raises CannotGoOn."""
+    from reconciler.facts.model import Node
+    from reconciler.kernel.host import observe_host
+    from reconciler.kernel.node import KernelNode
+
+    io = KernelNode()
+    try:
+        host = observe_host(io, inputs.facts.nodes.get(node, Node(node)), root)
+    except ObservationFailed as error:
+        if inputs.loaded.spec.fabric is None and inputs.loaded.spec.cni is None:
+            return inputs
+        raise CannotGoOn([f"{node}: {error}"]) from None
+    finally:
+        io.close()
+    return inputs._replace(facts=inputs.facts._replace(host=host))
+
+
+def is_this_host(inputs: Inputs, node: str) -> bool:
+    """Whether one of the node's addresses is on this host: only then is its plan made against this kernel."""
+    from reconciler.kernel.host import addresses_here
+    from reconciler.kernel.node import KernelNode
+
+    io = KernelNode()
+    try:
+        here = addresses_here(io)
+    except ObservationFailed:
+        return False
+    finally:
+        io.close()
+    return any(address.address in here for address in inputs.facts.nodes[node].addresses) if node in inputs.facts.nodes else False
+
+
+def live_plan(inputs: Inputs, node: str, root: str = "") -> tuple[Plan, Seen]:
+    """The node's plan against the kernel that this process runs on. Raises CannotGoOn."""
+    from reconciler.engine.round import Round
+    from reconciler.kernel.node import KernelNode
+
+    inputs = on_this_host(inputs, node, root)
+    wanted = compiled(inputs, node).wanted
+    io = KernelNode()
+    try:
+        return Round(io, all_kinds(), limits=inputs.limits, name=node).plan(Scope(("",), wanted, root))
+    finally:
+        io.close()
+
+
+def offline_plan(inputs: Inputs, node: str, renderer: Renderer, seen: Seen | None = None, wanted: Wanted | None = None) -> Plan:
+    """The node's plan against an empty node, or against what was seen of it."""
+    against = seen if seen is not None else blank_node(inputs.context(node))
+    return make_plan(node, all_kinds(), renderer, wanted or compiled(inputs, node).wanted, against, Limits(1.0, 1 << 30))
+
+
+def existing(path: str) -> Path:
+    """A path that has to be there. Raises CannotGoOn."""
+    if not Path(path).exists():
+        raise CannotGoOn([f"{path}: no such file or folder"])
+    return Path(path)

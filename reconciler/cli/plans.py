@@ -1,0 +1,181 @@
+"""Verbs that change nothing and need no node: validate, plan, explain, schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from reconciler.cli.inputs import (
+    CannotGoOn,
+    Inputs,
+    compiled,
+    existing,
+    is_this_host,
+    live_plan,
+    offline_plan,
+    read_inputs,
+    this_node,
+)
+from reconciler.cli.options import facts_option, file_argument, node_option, root_option
+from reconciler.engine.model import Plan
+from reconciler.report import screen
+
+PENDING, REFUSED = 2, 3
+EMPTY_NODE = "against an empty node; ‹…› is known only on the node"
+THIS_KERNEL = "against this node's kernel"
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@facts_option
+def validate(files: Sequence[str], facts: Sequence[str]) -> int:
+    """Is network.yaml right: schema, values, and what only shows across nodes."""
+    status = 0
+    for file in files:
+        try:
+            inputs = read_inputs(file, facts)
+            remarks = sorted({str(remark) for node in inputs.facts.nodes for remark in compiled(inputs, node).remarks})
+        except CannotGoOn as error:
+            screen.errors(error.messages)
+            status = 1
+            continue
+        screen.errors((str(warning) for warning in inputs.warnings), "warning")
+        screen.errors(remarks, "warning")
+        screen.write(f"{file}: valid, {len(inputs.facts.nodes)} nodes, {len(inputs.warnings) + len(remarks)} warnings")
+    return status
+
+
+@click.command()
+@file_argument
+@node_option
+@click.option("--all", "every", is_flag=True, help="The plans of all nodes, each against an empty node.")
+@facts_option
+@click.option("--snapshot", metavar="FILE", help="Against what `plumbline snapshot` saw of the node.")
+@click.option("--from", "old", metavar="OLD", help="Against another network.yaml: what a change of the file does.")
+@click.option("--output", "-o", "form", type=click.Choice(["text", "diff", "json", "markdown"]), default="text", show_default=True)
+@click.option("--out", metavar="DIR", help="Write a script per node, with the files it needs, fit to be run by hand.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 when changes are pending.")
+@root_option
+def plan(
+    file: str,
+    node: str | None,
+    every: bool,
+    facts: Sequence[str],
+    snapshot: str | None,
+    old: str | None,
+    form: str,
+    out: str | None,
+    detailed_exitcode: bool,
+    root: str,
+) -> int:
+    """What would run: the very commands, with the line of network.yaml that asked for each."""
+    if old is not None:
+        inputs, plans, against = _between(old, file, facts, node)
+    else:
+        inputs = read_inputs(file, facts)
+        plans, against = _plans(inputs, node, every, snapshot, root)
+    screen.errors((str(warning) for warning in inputs.warnings), "warning")
+    _show(inputs, plans, against, form)
+    if out is not None:
+        from reconciler.report.files import write_plan
+
+        written = [write_plan(one, Path(out), inputs.title) for one in plans]
+        screen.errors([f"{len(written)} scripts are in {out}"], "note")
+    if any(one.conflicts or one.refusal for one in plans):
+        return REFUSED
+    return PENDING if detailed_exitcode and any(not one.empty for one in plans) else 0
+
+
+def _plans(inputs: Inputs, said: str | None, every: bool, snapshot: str | None, root: str) -> tuple[list[Plan], str]:
+    from reconciler.engine.render import Renderer
+    from reconciler.kinds import all_kinds
+
+    renderer = Renderer(all_kinds(), unknown_allowed=True)
+    if every:
+        if not inputs.facts.nodes:
+            raise CannotGoOn(["--all: neither network.yaml nor --facts name a node"])
+        return [offline_plan(inputs, name, renderer) for name in inputs.facts.nodes], EMPTY_NODE
+    node = this_node(inputs, said)
+    if snapshot is not None:
+        from reconciler.cli.looks import read_snapshot
+
+        seen, host = read_snapshot(existing(snapshot))
+        inputs = inputs._replace(facts=inputs.facts._replace(host=host))
+        return [offline_plan(inputs, node, renderer, seen)], f"against the snapshot {snapshot}"
+    if is_this_host(inputs, node) or not inputs.facts.nodes:
+        return [live_plan(inputs, node, root)[0]], THIS_KERNEL
+    return [offline_plan(inputs, node, renderer)], EMPTY_NODE
+
+
+def _between(old: str, new: str, facts: Sequence[str], said: str | None) -> tuple[Inputs, list[Plan], str]:
+    """Spec against spec: what the old file would have made is what the new one meets."""
+    from reconciler.engine.render import Renderer
+    from reconciler.intents.blank import made_by
+    from reconciler.kinds import all_kinds
+
+    before, after = read_inputs(old, facts), read_inputs(new, facts)
+    renderer = Renderer(all_kinds(), unknown_allowed=True)
+    names = [this_node(after, said)] if said else list(dict.fromkeys([*before.facts.nodes, *after.facts.nodes]))
+    plans = []
+    for name in names:
+        seen = made_by(before.context(name), compiled(before, name).wanted) if name in before.facts.nodes else None
+        if name in after.facts.nodes:
+            plans.append(offline_plan(after, name, renderer, seen))
+    return after, plans, f"spec against spec: {before.title} → {after.title}; a node's own drift is not in it"
+
+
+def _show(inputs: Inputs, plans: Sequence[Plan], against: str, form: str) -> None:
+    if form == "json":
+        from reconciler.report.machine import plan_document
+
+        document = [plan_document(one, against) for one in plans]
+        screen.write(json.dumps(document if len(plans) != 1 else document[0], indent=2, default=str))
+    elif form == "markdown":
+        from reconciler.report.markdown import markdown
+
+        screen.write(markdown(plans, inputs.title, against, [str(warning) for warning in inputs.warnings]))
+    elif form == "diff":
+        from reconciler.kinds import all_kinds
+        from reconciler.report.diff import diff
+
+        for one in plans:
+            screen.write(diff(one, all_kinds(), f"{inputs.title} · {against}"))
+    else:
+        for one in plans:
+            screen.show_plan(one, f"{inputs.title} · {against}")
+
+
+@click.command()
+@file_argument
+@click.argument("query")
+@node_option
+@facts_option
+def explain(file: str, query: str, node: str | None, facts: Sequence[str]) -> int:
+    """Which line of network.yaml made this route, FDB entry or link, and how its values came about."""
+    from reconciler.engine.render import Renderer
+    from reconciler.kinds import all_kinds
+
+    inputs = read_inputs(file, facts)
+    name = this_node(inputs, node)
+    found = offline_plan(inputs, name, Renderer(all_kinds(), unknown_allowed=True))
+    matching = [action for action in found.actions if any(query in text for text in (str(action.ref), *map(str, action.lines)))]
+    if not matching:
+        raise CannotGoOn([f"nothing that {name} should hold matches {query!r}; `plumbline plan {file} --node {name}` shows all of it"])
+    for action in matching:
+        for line in action.lines:
+            screen.write(str(line))
+        for origin in action.change.row.origin:
+            screen.write(f"    {origin}" + (f"\n    because {origin.why}" if origin.why else ""))
+    return 0
+
+
+@click.command()
+def schema() -> int:
+    """The JSON schema of network.yaml."""
+    from reconciler.spec.schema import schema_text
+
+    screen.write(schema_text())
+    return 0
