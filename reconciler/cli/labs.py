@@ -44,7 +44,7 @@ def verify(name: str) -> int:
 
     with _told():
         matrix = labs.verify(name)
-    screen.write(str(matrix))
+    screen.write(matrix.text)
     return 0 if matrix.ok else 1
 
 

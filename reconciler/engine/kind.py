@@ -197,6 +197,10 @@ class Kind(ABC, Generic[R]):
         """A row as a person stated it, in the form that `observe` gives, with our marks."""
         return row
 
+    def advice(self, row: R, failure: str) -> str:
+        """What a person can do about a line of this row that failed with these words; empty where they say it all."""
+        return ""
+
     def describe(self, row: R) -> str:
         """A few words that say to a person what the row is; empty where its line says it all."""
         return ""

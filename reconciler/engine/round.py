@@ -124,7 +124,7 @@ class Round:
                     alone[_step(action)] = alone.get(_step(action), 0) + 1
             plan, seen = self.plan(scope)
             plans.append(plan)
-        errors += _errors(plan, outcomes)
+        errors += _errors(self._kinds, plan, outcomes)
         return Result(tuple(plans), tuple(outcomes), tuple(errors), seen)
 
     def _execute(
@@ -226,7 +226,7 @@ class _Watch:
         return wanted is not None and self._kinds[ref.kind].adopts(wanted)
 
 
-def _errors(plan: Plan, outcomes: Sequence[Outcome]) -> Iterable[str]:
+def _errors(kinds: Kinds, plan: Plan, outcomes: Sequence[Outcome]) -> Iterable[str]:
     """What a person must know: what could not be observed, was refused, failed, or had no effect."""
     yield from (f"could not be observed: {failure}" for failure in plan.failures)
     yield from (f"conflict: {conflict.reason}; {conflict.remedy}" for conflict in plan.conflicts)
@@ -237,7 +237,8 @@ def _errors(plan: Plan, outcomes: Sequence[Outcome]) -> Iterable[str]:
         outcome = last.get(_step(action))
         name = f"{action.ref}"
         if outcome is not None and outcome.failure is not None:
-            yield f"{name}: {outcome.failure.message}"
+            advice = kinds[action.change.kind].advice(action.change.row, outcome.failure.message)
+            yield f"{name}: {outcome.failure.message}" + (f"; {advice}" if advice else "")
         elif outcome is not None and action.lines == outcome.action.lines:
             yield f"{name}: no effect: the command exited 0 and the difference is still there ({action.note})"
         elif action.held and not plan.conflicts:

@@ -94,6 +94,11 @@ class LinkKind(Kind[Link]):
             return row
         return row._replace(group=GROUP, alias=row.alias if row.alias is not None else "plumbline:resources")
 
+    def advice(self, row: Link, failure: str) -> str:
+        if "Unknown device type" in failure or "not supported" in failure:
+            return f"this kernel has no {row.type} devices: try `modprobe {row.type}`, or use a kernel that is built with them"
+        return ""
+
     def without(self, row: Link, parent: Ref) -> Link | None:
         if row.master == parent.key[1] and row.parent != parent.key[1]:
             return row._replace(master="", port=None)
