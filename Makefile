@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/plumbline lab demo examples/quickstart/network.yaml
 
 test: setup
-	.ci/test $(BIN)
+	@.ci/test $(BIN)
 
 check: $(VENV)/ready
 	$(BIN)/ruff check reconciler tests
