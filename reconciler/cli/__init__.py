@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import ClassVar
 
 import click
 
@@ -17,7 +18,7 @@ INTERRUPTED = 130
 class _Group(click.Group):
     """Verbs are imported when they are used: `plumbline --version` need not know of netlink."""
 
-    VERBS = {
+    VERBS: ClassVar[dict[str, str]] = {
         "validate": "plans", "plan": "plans", "explain": "plans", "schema": "plans",
         "apply": "changes", "cleanup": "changes", "run": "changes",
         "check": "looks", "verify": "looks", "snapshot": "looks",

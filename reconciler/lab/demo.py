@@ -67,7 +67,7 @@ class _Demo:
         self.joining, said = newcomer(network)
         self.pair = indirect_pair(network)
         staying = {node.name for node in self.pair or ()}
-        self.leaving = next(node for node in reversed(network.facts.nodes) if node not in staying)
+        self.leaving = next(node for node in reversed(list(network.facts.nodes)) if node not in staying)
         self.grown = self.document.with_node(self.joining, **said)
         self.lab: Lab
         self.config: ConfigMapFolder

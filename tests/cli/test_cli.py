@@ -26,7 +26,7 @@ def plumbline(*words: str, status: int = 0, env: dict[str, str] | None = None) -
     return done
 
 
-@pytest.fixture()
+@pytest.fixture
 def spec(tmp_path: Path) -> str:
     path = tmp_path / "network.yaml"
     path.write_text(SPEC)
