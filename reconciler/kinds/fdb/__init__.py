@@ -35,6 +35,8 @@ class FdbKind(Kind[Fdb]):
         return [row for netns in scope.netns for row in io.decoded(netns, REQUEST, decode, volatile=without_ages)]
 
     def owner(self, row: Fdb, seen: Seen) -> Owner:
+        if row.key.to and any(getattr(link.info, "group", "") == row.key.to for link in seen.at("link", (row.key.netns, row.key.dev))):
+            return Owner.FOREIGN  # the kernel's own, made of the device's default destination (`remote`)
         return exclusive(row.key.netns, row.key.dev, seen)
 
     def needs(self, row: Fdb) -> tuple[Ref, ...]:

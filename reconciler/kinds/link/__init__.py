@@ -72,6 +72,8 @@ class LinkKind(Kind[Link]):
         if new.peer is not None and new.peer != old.peer:
             return "the peer of a veth cannot change in place"
         if isinstance(old.info, Vxlan) and isinstance(new.info, Vxlan):
+            if new.parent == "" and old.parent:
+                return "a VXLAN device cannot let go of the device that its packets leave by"
             return vxlan.fixed(old.info, new.info)
         if isinstance(old.info, Macvlan) and isinstance(new.info, Macvlan):
             if new.parent not in (None, old.parent):
@@ -93,6 +95,11 @@ class LinkKind(Kind[Link]):
         if self.adopts(row):
             return row
         return row._replace(group=GROUP, alias=row.alias if row.alias is not None else "plumbline:resources")
+
+    def impossible(self, row: Link, seen: Seen) -> str:
+        if row.type == "veth" and not row.peer and not self.adopts(row):
+            return f"{row.key.name}: a veth is a pair: say `peer`, and state the other end as a link of its own"
+        return ""
 
     def advice(self, row: Link, failure: str) -> str:
         if "Unknown device type" in failure or "not supported" in failure:

@@ -19,7 +19,7 @@ class Vxlan(NamedTuple):
     group: str = ""  # multicast group, or the default destination
     learning: bool = True
     ttl: int | str = 0  # 0 is "auto"; "inherit"
-    tos: int | str = 0  # "inherit"
+    tos: str = "0"  # hexadecimal, "0x10"; "inherit"
     df: str = "unset"  # unset | set | inherit
     flowlabel: int = 0
     srcport_low: int = 0  # 0: the kernel's own range
@@ -48,7 +48,7 @@ TABLE = {
     "group": Slot(2, wire.address),
     "local": Slot(4, wire.address),
     "ttl": Slot(5, wire.u8),
-    "tos": Slot(6, lambda payload: "inherit" if payload[0] == 1 else payload[0]),
+    "tos": Slot(6, lambda payload: {0: "0", 1: "inherit"}.get(payload[0], hex(payload[0]))),
     "learning": Slot(7, flag),
     "ageing": Slot(8, wire.u32),
     "maxaddress": Slot(9, wire.u32),
