@@ -227,7 +227,9 @@ def test_without_root(spec: str) -> None:
         pytest.skip("setpriv is not installed")
     drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"] if os.geteuid() == 0 else []
     for verb, status in (("plan", 0), ("apply", 1)):
-        done = subprocess.run([*drop, sys.executable, "-m", "reconciler.cli", verb, spec, "--node", "n1"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*drop, sys.executable, "-m", "reconciler.cli", verb, spec, "--node", "n1"], capture_output=True, text=True, check=False
+        )
         assert done.returncode == status, done.stderr
         if verb == "apply":
             assert "this needs CAP_NET_ADMIN to change the network: run it with sudo" in done.stderr
