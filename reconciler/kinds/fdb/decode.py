@@ -19,6 +19,7 @@ _NDMSG = struct.Struct("=BxxxiHBB")  # family, ifindex, state, flags, type
 # The one shape that VXLAN entries with an IPv4 destination have: LLADDR (10), DST (8), then CACHEINFO.
 _FAST = struct.Struct("=HH6sxxHH4s")
 _FAST_HEADERS = (10, NDA_LLADDR, 8, NDA_DST)
+_ZERO = bytes(6)
 
 
 def decode(place: Place, buffers: tuple[bytes, ...]) -> list[Fdb]:
@@ -36,7 +37,7 @@ def decode(place: Place, buffers: tuple[bytes, ...]) -> list[Fdb]:
         body = start + 12
         if end - body == fast_size + 20 and flags == NTF_SELF:
             length1, type1, mac, length2, type2, dst = fast(buffer, body)
-            if (length1, type1, length2, type2) == _FAST_HEADERS:
+            if (length1, type1, length2, type2) == _FAST_HEADERS and not mac[0] & 1 and mac != _ZERO:
                 rows.append(Fdb(FdbKey(netns, interfaces.get(index, ""), text(mac), 0, ""), address(dst), 0, 0, "self", ()))
                 continue
         row = _slow(netns, interfaces.get(index, ""), flags, wire.attributes(buffer, body, end))
