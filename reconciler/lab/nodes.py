@@ -35,10 +35,6 @@ from reconciler.spec.load import Loaded, load_spec, load_text
 T = TypeVar("T")
 ANYTHING = Limits(1.0, 1 << 30)  # nothing here is worth a person's word
 PORT = 9474  # of every daemon, in its own namespace
-START = (
-    "import sys; from pathlib import Path; from reconciler.daemon import Settings, run; config, node, root, listen, *facts = sys.argv[1:]; "
-    "sys.exit(run(Settings(Path(config), node, tuple(map(Path, facts)), root=root, listen=listen)))"
-)  # `plumbline run`, without the import of the other verbs
 
 
 class Network(NamedTuple):
@@ -140,8 +136,9 @@ def start_daemons(lab: Lab, config: Path, nodes: Iterable[str], facts: Iterable[
     for node in nodes:
         folder = lab.node_folder(node)
         command = [
-            *("nsenter", f"--net=/run/netns/{lab.topology.machine(node).netns}", sys.executable, "-c", START),
-            *(str(config), node, lab.root(node), f"127.0.0.1:{PORT}", *(str(path) for path in facts)),
+            *("nsenter", f"--net=/run/netns/{lab.topology.machine(node).netns}", sys.executable, "-m", "reconciler.cli", "run"),
+            *("--config", str(config), "--node", node, "--root", lab.root(node), "--listen", f"127.0.0.1:{PORT}"),
+            *(word for path in facts for word in ("--facts", str(path))),
         ]
         with (folder / "log").open("ab") as log:
             started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)

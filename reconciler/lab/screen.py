@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from reconciler.engine.model import Plan, Verb
+from reconciler.engine.model import Plan
+from reconciler.engine.text import aligned, counts, printed
 
-_COLOURS = {"+": "green", "~": "yellow", "-": "red"}
+_COLOURS = {"+": "green", "~": "yellow", "-": "red", "?": "cyan", "!": "bold red"}
 
 
 class Screen:
@@ -67,20 +68,10 @@ class Screen:
 
     def plan(self, plan: Plan) -> None:
         """What would run on a node, and why."""
-        counts = [(word, sum(action.verb is verb for action in plan.actions)) for word, verb in _WORDS]
-        said = ", ".join(f"{count} to {word}" for word, count in counts if count) or "nothing to do"
-        self._console.print(f"     [bold]# {escape(plan.node)} · {said}[/bold]")
-        before = ""
-        for action in plan.actions:
-            origin = action.change.row.origin
-            why = action.note if action.verb is not Verb.CREATE and action.note else str(origin[0]) if origin else action.note
-            if action.held:
-                why = f"{why}; {action.held}"
-            for line in action.lines or (action.ref,):
-                shown = f"   # {why}" if why and why != before else ""
-                before = why
-                sign = action.verb.value
-                self._console.print(f"     [{_COLOURS[sign]}]{sign} {escape(str(line))}[/][dim]{escape(shown)}[/dim]")
+        self._console.print(f"     [bold]# {escape(plan.node)} · {counts(plan)}[/bold]")
+        for line in aligned(printed(plan)):
+            colour = _COLOURS.get(line[:1], "default")
+            self._console.print(f"     [{colour}]{escape(line)}[/]")
 
     def claim(self, text: str, holds: bool, otherwise: str = "") -> None:
         """Something that must be so."""
@@ -97,6 +88,3 @@ class Screen:
         """The bar says what is being waited for."""
         self._progress.update(self._task, description=what)
         yield
-
-
-_WORDS = (("create", Verb.CREATE), ("change", Verb.UPDATE), ("delete", Verb.DELETE))
