@@ -34,10 +34,9 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
             action = action._replace(held=why)
         held.append(action)
     unsettled = bool(conflicts) or any(seen.failure(name) for name in seen)
-    waiting = [
-        type(kinds[action.change.kind]).waits is not Kind.waits and kinds[action.change.kind].waits(action.change.row) for action in held
-    ]
-    if unsettled or not all(waiting):
+    waiters = {name for name, kind in kinds.items() if type(kind).waits is not Kind.waits}
+    waiting = [action.change.kind in waiters and kinds[action.change.kind].waits(action.change.row) for action in held]
+    if any(waiting) and (unsettled or not all(waiting)):
         held = [action._replace(held=WAITS) if wait and not action.held else action for action, wait in zip(held, waiting, strict=True)]
     return held
 

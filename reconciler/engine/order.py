@@ -26,12 +26,19 @@ class Step(NamedTuple):
 
 def order(kinds: Kinds, wanted: Wanted, seen: Seen, changes: Iterable[Change]) -> list[Action]:
     """Every step of the changes, in an order in which nothing is named before it exists."""
-    by_ref = {(change.kind, id(change.old) if change.new is None else change.row.key): change for change in changes}
-    early = _early(kinds, by_ref.values())
-    detached = _cascade(kinds, wanted, seen, by_ref, early)
-    late = {kinds[c.kind].ref(c.old) for c in by_ref.values() if c.new is None} - set(early)
+    changes = list(changes)
+    detached: list[Step] = []
+    early, losses = _early(kinds, changes), _losses(kinds, changes)
+    if early or losses:
+        by_ref = {(change.kind, id(change.old) if change.new is None else change.row.key): change for change in changes}
+        detached = _cascade(kinds, wanted, seen, by_ref, early, losses)
+        changes = list(by_ref.values())
+    late = {kinds[change.kind].ref(change.old) for change in changes if change.new is None} - set(early)
     steps: dict[str, list[Step]] = {"detach": detached, "early": [], "make": [], "late": []}
-    for change in by_ref.values():
+    for change in changes:
+        if change.old is None:
+            steps["make"].append(Step(Verb.CREATE, change, change.reason))
+            continue
         for when, step in _steps(kinds[change.kind], change, early, late):
             steps[when].append(step)
     return [
@@ -59,11 +66,10 @@ def _steps(kind: Kind[Any], change: Change, early: dict[Ref, str], late: set[Ref
 def _early(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, str]:
     """Parents that die before anything is made, each with the reason."""
     early: dict[Ref, str] = {}
-    needed = {}
-    for change in changes:
-        if change.new is not None:
-            for claim in kinds[change.kind].claims(change.new):
-                needed[claim] = change
+    claiming = {name for name, kind in kinds.items() if type(kind).claims is not Kind.claims}
+    needed = {
+        claim for change in changes if change.kind in claiming and change.new is not None for claim in kinds[change.kind].claims(change.new)
+    }
     for change in changes:
         kind = kinds[change.kind]
         if change.old is None:
@@ -75,22 +81,32 @@ def _early(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, str]:
     return early
 
 
-def _cascade(kinds: Kinds, wanted: Wanted, seen: Seen, changes: dict[Any, Change], early: dict[Ref, str]) -> list[Step]:
-    """Follow the deaths of parents down to their children; returns explicit deletes that go first.
-
-    Changes `changes` (rows that die and are wanted are made again) and `early`
-    (rows that die are parents too).
-    """
-    losses = {}  # parent → kinds of children that an update of it destroys
-    for change in changes.values():
+def _losses(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, frozenset[str]]:
+    """Parents whose update destroys what hangs on them, each with the kinds of children that it takes."""
+    losses: dict[Ref, frozenset[str]] = {}
+    for change in changes:
         if change.old is not None and change.new is not None and not change.replace:
             kind = kinds[change.kind]
             lost = kind.loses(change.old, change.new)
             if lost:
                 losses[kind.ref(change.old)] = lost
+    return losses
+
+
+def _cascade(
+    kinds: Kinds,
+    wanted: Wanted,
+    seen: Seen,
+    changes: dict[Any, Change],
+    early: dict[Ref, str],
+    losses: dict[Ref, frozenset[str]],
+) -> list[Step]:
+    """Follow the deaths of parents down to their children; returns explicit deletes that go first.
+
+    Changes `changes` (rows that die and are wanted are made again) and `early`
+    (rows that die are parents too).
+    """
     detached: list[Step] = []
-    if not early and not losses:
-        return detached
     for name, kind in kinds.items():
         settled = False
         while not settled:  # links hang on links: again until no further one dies

@@ -32,14 +32,11 @@ def make_plan(node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen:
 
 def digest(actions: Iterable[Action]) -> str:
     """sha256 over every line and every staged content of the actions that would run, those that wait too; "" for none."""
-    total = hashlib.sha256()
-    empty = True
+    parts: list[bytes] = []
     for action in actions:
         if action.held not in ("", WAITS):
             continue
-        empty = False
-        for line in action.lines:
-            total.update(f"{line}\n".encode())
+        parts += [str(line).encode() for line in action.lines]
         for file in action.files:
-            total.update(f"{file.path} {file.mode:o} {len(file.content)}\n".encode() + file.content)
-    return "" if empty else total.hexdigest()
+            parts.append(f"{file.path} {file.mode:o} {len(file.content)}\n".encode() + file.content)
+    return hashlib.sha256(b"\n".join(parts)).hexdigest() if parts else ""

@@ -167,15 +167,19 @@ def _with_lines(kind: Kind[Any], action: Action, text: str) -> Action:
     verb, change, ref, needs, _, _, note, held = action
     row = change.old if verb is Verb.DELETE else change.new
     netns = kind.netns(row)
-    lines = []
-    for raw in text.split("\n"):
-        words = raw.strip() if "  " not in raw else " ".join(raw.split())
-        if not words:
-            continue
-        if not words.startswith(kind.prefixes):
-            raise BadWord(f"the line {words!r} is not among those of kind {kind.name}")
-        lines.append(Line(netns, words))
+    lines = tuple([Line(netns, words) for words in _lines(text)])
+    for line in lines:
+        if not line.words.startswith(kind.prefixes):
+            raise BadWord(f"the line {line.words!r} is not among those of kind {kind.name}")
     if not lines:
         raise BadWord(f"the template of {kind.name} gave no line")
     files = () if verb is Verb.DELETE else kind.staged(row)
-    return Action(verb, change, ref, needs, tuple(lines), files, note, held)
+    return Action(verb, change, ref, needs, lines, files, note, held)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a record, with single blanks between words."""
+    text = text.strip()
+    if "\n" not in text and "  " not in text:
+        return [text] if text else []
+    return [words for raw in text.split("\n") if (words := " ".join(raw.split()))]

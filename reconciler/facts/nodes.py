@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_network
 from typing import Any
 
 from reconciler.facts.model import Endpoint, Node, NodeAddress
 from reconciler.spec.values import address_with_prefix, endpoint, split_endpoint
+from reconciler.wire.ip import normal_address, normal_network, usable_by_a_host
 
 ADDRESS = "plumbline.dev/address"  # with prefix length; a comma between families
 PUBLIC_ADDRESS = "plumbline.dev/public-address"
@@ -57,7 +57,7 @@ def _pod_cidrs(spec: Mapping[str, Any], label: str) -> tuple[str, ...]:
     if not isinstance(cidrs, list):
         raise BadNode(f"{label}: spec.podCIDRs is no list")
     try:
-        return tuple([str(ip_network(cidr)) for cidr in cidrs])
+        return tuple([normal_network(cidr) for cidr in cidrs])
     except (ValueError, TypeError) as error:
         raise BadNode(f"{label}: spec.podCIDRs: {error}") from None
 
@@ -74,7 +74,9 @@ def _status_addresses(status: Mapping[str, Any], label: str) -> tuple[tuple[Node
         if kind not in ("InternalIP", "ExternalIP"):
             continue
         try:
-            address = address_with_prefix(str(address)).partition("/")[0]
+            address = normal_address(str(address))
+            if not usable_by_a_host(address):
+                raise ValueError(f"{address} cannot be the address of a node")
         except ValueError as error:
             raise BadNode(f"{label}: status.addresses: {error}") from None
         if kind == "InternalIP":

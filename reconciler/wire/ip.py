@@ -1,0 +1,44 @@
+"""Addresses and networks as text, checked and normalised without an object for each. Pure."""
+
+from __future__ import annotations
+
+import socket
+
+
+def family_of(text: str) -> int:
+    """4 or 6, by what it looks like."""
+    return 6 if ":" in text else 4
+
+
+def packed(address: str) -> bytes:
+    """4 or 16 bytes. Raises ValueError."""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except OSError:
+        raise ValueError(f"{address!r} is no address") from None
+
+
+def normal_address(address: str) -> str:
+    """The shortest form (RFC 5952). Raises ValueError."""
+    raw = packed(address)
+    return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
+
+
+def normal_network(network: str) -> str:
+    """A network in its shortest form; host bits are an error. Raises ValueError."""
+    address, slash, length = network.partition("/")
+    raw = packed(address)
+    bits = len(raw) * 8
+    if not slash or not length.isascii() or not length.isdigit() or int(length) > bits:
+        raise ValueError(f"{network!r} is no network: a prefix length of 0 to {bits} is missing")
+    if int.from_bytes(raw, "big") & ((1 << (bits - int(length))) - 1):
+        raise ValueError(f"{network!r} has host bits set")
+    return f"{socket.inet_ntop(socket.AF_INET if bits == 32 else socket.AF_INET6, raw)}/{int(length)}"
+
+
+def usable_by_a_host(address: str) -> bool:
+    """False for loopback, multicast and unspecified addresses (RFC 6890). Raises ValueError."""
+    raw = packed(address)
+    if len(raw) == 4:
+        return 0 < raw[0] < 224 and raw[0] != 127
+    return raw[0] != 0xFF and raw[:15] != bytes(15)
