@@ -112,6 +112,8 @@ def fixed(old: Vxlan, new: Vxlan) -> str | None:
         wanted = getattr(new, name)
         if wanted is not None and wanted != getattr(old, name):
             return f"{words} of a VXLAN device cannot change in place"
+    if new.local and old.local and (":" in new.local) is not (":" in old.local):
+        return "the family of a VXLAN device's local address cannot change in place"
     if "inherit" in (old.ttl, new.ttl) and new.ttl is not None and old.ttl != new.ttl:
         return "ttl inherit of a VXLAN device cannot change in place"
     return None
