@@ -131,9 +131,9 @@ def nat_rules(nats: Iterable[Nat]) -> str:
     for nat in nats:
         word, to = ("ip6", f"[{nat.address}]") if ":" in nat.address else ("ip", nat.address)
         near = "{ " + ", ".join(nat.site) + " }"
-        into.append(f"{word} daddr {nat.public} udp dport {nat.public_port} dnat {word} to {to}:{nat.port}")
-        out.append(f"{word} saddr {nat.address} {word} daddr != {near} snat {word} to {nat.public}")
-        kept.append(f"{word} daddr {nat.address} {word} saddr != {near} ct state new ct status & dnat == 0 drop")
+        into.append(f"{word} daddr {nat.public} udp dport {nat.public_port} counter dnat {word} to {to}:{nat.port}")
+        out.append(f"{word} saddr {nat.address} {word} daddr != {near} counter snat {word} to {nat.public}")
+        kept.append(f"{word} daddr {nat.address} {word} saddr != {near} ct state new ct status & dnat == 0 counter drop")
     chains = (
         ("into", "type nat hook prerouting priority dstnat", into),
         ("out", "type nat hook postrouting priority srcnat", out),

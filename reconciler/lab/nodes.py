@@ -7,7 +7,6 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -140,9 +139,12 @@ def start_daemons(lab: Lab, config: Path, nodes: Iterable[str], facts: Iterable[
             *("--config", str(config), "--node", node, "--root", lab.root(node), "--listen", f"127.0.0.1:{PORT}"),
             *(word for path in facts for word in ("--facts", str(path))),
         ]
-        with (folder / "log").open("ab") as log:
-            started = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-        (folder / "daemon").write_text(f"{started.pid} {_born(started.pid)}")
+        log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        files = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), log, 0o644)]
+        pid = os.posix_spawnp(  # it outlives whoever starts it, which subprocess takes for a mistake
+            command[0], command, os.environ, file_actions=[*files, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True
+        )
+        (folder / "daemon").write_text(f"{pid} {_born(pid)}")
 
 
 def stop_daemons(lab: Lab, nodes: Iterable[str] | None = None, seconds: float = 5.0) -> None:

@@ -69,11 +69,11 @@ class Matrix(NamedTuple):
         return "".join("✗" if one is None else "✓" if one else "·" for one in found)
 
 
-def paths(pods: Iterable[Pod]) -> dict[Path, str]:
+def paths(pods: Iterable[Pod], families: Iterable[int] = (4, 6)) -> dict[Path, str]:
     """Every path that must work, with the address at its end."""
     pods = list(pods)
     found: dict[Path, str] = {}
-    for family in (4, 6):
+    for family in families:
         for source in pods:
             if source.address(family) is None:
                 continue
@@ -92,12 +92,14 @@ def pods_of(lab: Topology, nodes: Iterable[str] | None) -> list[Pod]:
     return [pod for pod in lab.pods if chosen is None or pod.node in chosen]
 
 
-def probe(lab: Topology, *, nodes: Iterable[str] | None = None, within: float = 2.0, full_size: bool = False) -> Matrix:
+def probe(
+    lab: Topology, *, nodes: Iterable[str] | None = None, families: Iterable[int] = (4, 6), within: float = 2.0, full_size: bool = False
+) -> Matrix:
     """Ask along every path until all have answered, or until `within` seconds have passed.
 
     full_size: packets as large as both pods' MTU allows, which nobody may fragment.
     """
-    with _Echoes(pods_of(lab, nodes)) as echoes:
+    with _Echoes(pods_of(lab, nodes), families) as echoes:
         return echoes.matrix(within, full_size)
 
 
@@ -125,10 +127,10 @@ class Stream:
 
 
 @contextmanager
-def stream(lab: Topology, *, nodes: Iterable[str] | None = None, every: float = 0.02) -> Iterator[Stream]:
+def stream(lab: Topology, *, nodes: Iterable[str] | None = None, families: Iterable[int] = (4, 6), every: float = 0.02) -> Iterator[Stream]:
     """A packet along every path each `every` seconds while the block runs; answers are awaited for a second after it."""
     counted, stop, ready = Stream(), threading.Event(), threading.Event()
-    with _Echoes(pods_of(lab, nodes)) as echoes:
+    with _Echoes(pods_of(lab, nodes), families) as echoes:
         worker = threading.Thread(target=echoes.stream, args=(counted, stop, ready, every), name="lab-stream")
         worker.start()
         try:
@@ -142,9 +144,9 @@ def stream(lab: Topology, *, nodes: Iterable[str] | None = None, every: float = 
 class _Echoes:
     """A raw socket in each pod's namespace for each family; one thread reads and writes them all."""
 
-    def __init__(self, pods: list[Pod]) -> None:
+    def __init__(self, pods: list[Pod], families: Iterable[int]) -> None:
         self._pods = {pod.name: pod for pod in pods}
-        self._paths = paths(pods)
+        self._paths = paths(pods, tuple(families))
         self._identifier = os.getpid() & 0xFFFF
         self._sockets: dict[tuple[str, int], socket.socket] = {}
         self._selector = selectors.DefaultSelector()
