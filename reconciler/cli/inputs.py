@@ -43,7 +43,7 @@ class Inputs(NamedTuple):
     @property
     def limits(self) -> Limits:
         said = self.loaded.spec.limits
-        return Limits(float(said.max_deletes.rstrip("%")) / 100, said.floor)
+        return Limits(said.share, said.floor)
 
     @property
     def title(self) -> str:

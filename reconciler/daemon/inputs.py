@@ -35,7 +35,7 @@ class FileInputs(NamedTuple):
     @property
     def limits(self) -> Limits:
         said = self.loaded.spec.limits
-        return Limits(float(said.max_deletes.rstrip("%")) / 100, said.floor)
+        return Limits(said.share, said.floor)
 
     @property
     def needs_uplink(self) -> bool:

@@ -95,6 +95,11 @@ class Limits(Section):
     max_deletes: Share = "30%"
     floor: Annotated[int, Field(ge=0)] = 20
 
+    @property
+    def share(self) -> float:
+        """maxDeletes as a number from 0 to 1."""
+        return float(self.max_deletes.rstrip("%")) / 100
+
 
 class ClusterNetwork(Section):
     """The whole of network.yaml."""
