@@ -212,7 +212,7 @@ class _Demo:
             self.settled(after, edited.text)
             took = time.monotonic() - began
         self.document, self.network, self.text = edited, network, edited.text
-        lost = f"{pings.lost} of {pings.sent} packets between {' and '.join(staying)} lost"
+        lost = f"{pings.lost} of {pings.sent} packets between {', '.join(staying)} lost"
         self.screen.claim(f"in place on {', '.join(after)} after {took * 1000:.0f} ms; {lost}", True)
         self.all_reached(short=True)
 

@@ -44,7 +44,12 @@ ORDER = [
     "IPv6 underlay", "another ttl and MTU", "IPv6 underlay", "direct pair", "another device", "another VNI", "direct pair", "IPv6 underlay", "overlay",
 ]  # fmt: skip
 # What concerns no pair's path loses nothing: direct and overlay are swapped route by route, in place.
-LOSSLESS = {("overlay", "direct pair"), ("direct pair", "overlay"), ("all overlay by mode", "direct pair"), ("direct pair", "all overlay by mode")}
+LOSSLESS = {
+    ("overlay", "direct pair"),
+    ("direct pair", "overlay"),
+    ("all overlay by mode", "direct pair"),
+    ("direct pair", "all overlay by mode"),
+}
 
 
 def test_every_transition(namespaces_can_be_made: None, record_property: Callable[[str, object], None]) -> None:
