@@ -59,9 +59,20 @@ def cidr(value: str) -> str:
         raise ValueError(f"{value!r} is no network; allowed: an address and a prefix length, 10.244.0.0/16 or fd00:10:244::/48") from None
     if "/" not in value:
         raise ValueError(f"{value!r} has no prefix length; write {value}/24, or whatever its length is")
+    _no_zone(value)
     if ip_interface(value).ip != whole.network_address:
         raise ValueError(f"{value!r} has host bits; the network is {whole}")
+    if whole.is_multicast or whole.is_loopback or whole.network_address in _LINK_LOCAL[whole.version]:
+        raise ValueError(f"{value!r} cannot be routed between nodes; allowed: a unicast network, 10.244.0.0/16 for example")
     return str(whole)
+
+
+_LINK_LOCAL = {4: ip_network("169.254.0.0/16"), 6: ip_network("fe80::/10")}
+
+
+def _no_zone(value: str) -> None:
+    if "%" in value:
+        raise ValueError(f"{value!r} names a zone (%), which is of one node's own making; leave it out")
 
 
 def address_with_prefix(value: str) -> str:
@@ -70,9 +81,15 @@ def address_with_prefix(value: str) -> str:
         interface = ip_interface(value)
     except ValueError:
         raise ValueError(f"{value!r} is no address; allowed: 10.0.1.11/24 or fd00:1::11/64") from None
+    _no_zone(value)
     network = interface.network
-    if interface.ip.is_multicast or interface.ip.is_loopback or interface.ip.is_unspecified:
-        raise ValueError(f"{value!r} cannot be the address of a node; allowed: a unicast address of one of its interfaces")
+    if (
+        interface.ip.is_multicast
+        or interface.ip.is_loopback
+        or interface.ip.is_unspecified
+        or interface.ip in _LINK_LOCAL[interface.version]
+    ):
+        raise ValueError(f"{value!r} cannot be the address of a node; allowed: an address of it that other nodes can reach")
     if "/" in value and network.num_addresses > 2:
         last = network.broadcast_address if interface.version == 4 else None
         if interface.ip in (network.network_address, last):
@@ -85,14 +102,14 @@ def endpoint(value: str) -> str:
     """An address, perhaps with a UDP port: 198.51.100.13, 198.51.100.13:14789, [2001:db8::1]:4789."""
     host, port = split_endpoint(value)
     try:
-        ip_address(host)
+        address = ip_address(host)
     except ValueError:
         raise ValueError(
             f"{value!r} is no address; allowed: 198.51.100.13, 198.51.100.13:14789, 2001:db8::1, [2001:db8::1]:14789"
         ) from None
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"{value!r}: a port is 1 to 65535")
-    return value
+    return str(address) if port is None else f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
 def split_endpoint(value: str) -> tuple[str, int | None]:
