@@ -107,6 +107,9 @@ def endpoint(value: str) -> str:
         raise ValueError(
             f"{value!r} is no address; allowed: 198.51.100.13, 198.51.100.13:14789, 2001:db8::1, [2001:db8::1]:14789"
         ) from None
+    _no_zone(value)
+    if address.is_multicast or address.is_loopback or address.is_unspecified:
+        raise ValueError(f"{value!r} cannot be reached from another site; allowed: a unicast address")
     if port is not None and not 1 <= port <= 65535:
         raise ValueError(f"{value!r}: a port is 1 to 65535")
     return str(address) if port is None else f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
