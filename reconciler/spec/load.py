@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 from reconciler.spec.document import MAX_BYTES, Ambiguous, Document, read_document
 from reconciler.spec.model import ClusterNetwork
 from reconciler.spec.problems import Path, Place, Problem, SpecError
+from reconciler.spec.resources import resource_problems
 
 ROOT_KEYS = ("apiVersion", "kind", "metadata")  # may stand in every file of a folder, if it says the same
 
@@ -113,7 +114,7 @@ def _twice(document: Document, places: Mapping[Path, Place], path: Path) -> Prob
 
 def _validated(document: Document, name: str) -> ClusterNetwork:
     try:
-        return ClusterNetwork.model_validate(document.data)
+        spec = ClusterNetwork.model_validate(document.data)
     except ValidationError as error:
         seen: dict[tuple[Path, str], Problem] = {}
         for details in error.errors(include_url=False):
@@ -121,7 +122,12 @@ def _validated(document: Document, name: str) -> ClusterNetwork:
             first = seen.setdefault((problem.path, problem.message), problem)
             if problem.allowed and problem.allowed not in first.allowed:  # the members of a union, one by one
                 seen[first.path, first.message] = first._replace(allowed=f"{first.allowed} or {problem.allowed}")
-        raise SpecError(seen.values()) from None
+        inner = {problem.path[:end] for problem in seen.values() for end in range(len(problem.path))}
+        raise SpecError(one for one in seen.values() if not (one.message == _A_MAPPING and one.path in inner)) from None
+    wrong = list(resource_problems(spec.resources, lambda path: nearest(document.places, path) or Place(name, 1)))
+    if wrong:
+        raise SpecError(wrong)
+    return spec
 
 
 def nearest(places: Mapping[Path, Place], path: Path) -> Place | None:
@@ -135,7 +141,7 @@ def nearest(places: Mapping[Path, Place], path: Path) -> Place | None:
 
 def _problem(details: ErrorDetails, document: Document, name: str) -> Problem:
     """pydantic's finding in the words of the file."""
-    path = _real_path(details["loc"], document.data)
+    path = _real_path(details["loc"], document.data, missing=details["type"] == "missing")
     place = nearest(document.places, path) or Place(name, 1)
     kind, context = details["type"], details.get("ctx", {})
     if kind == "extra_forbidden":
@@ -150,6 +156,8 @@ def _problem(details: ErrorDetails, document: Document, name: str) -> Problem:
     allowed = _ALLOWED.get(kind, details["msg"]).format(**context)
     return Problem(place, path, f"found {_found(details['input'])}", allowed)
 
+
+_A_MAPPING = "found a mapping"  # said of every other member of a union, although the mapping itself is only wrong inside
 
 _ALLOWED = {
     "int_type": "a whole number",
@@ -182,7 +190,7 @@ def _found(value: Any) -> str:
     return str(value)
 
 
-def _real_path(loc: tuple[str | int, ...], data: Any) -> Path:
+def _real_path(loc: tuple[str | int, ...], data: Any, *, missing: bool) -> Path:
     """pydantic's location without the names of union members, which are in no file."""
     path: list[str | int] = []
     for part in loc:
@@ -190,7 +198,7 @@ def _real_path(loc: tuple[str | int, ...], data: Any) -> Path:
             data = data[part]
         elif isinstance(data, dict) and part in data:
             data = data[str(part)]
-        elif part != loc[-1] or not isinstance(data, dict):
+        elif not missing or part != loc[-1]:
             continue
         path.append(part)
     return tuple(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,6 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 
 from reconciler.engine.kind import Kind
+from reconciler.engine.model import Unknown
+from reconciler.kinds import all_kinds
+from reconciler.spec.problems import Path, Place, Problem
+
+SELECTOR = "nodeSelector"  # may stand in every row: the labels of the nodes that it is for
 
 
 class BadResource(Exception):
@@ -21,6 +26,31 @@ class BadResource(Exception):
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+
+
+def resource_problems(resources: Mapping[str, Mapping[str, Mapping[str, Any]]], place: Callable[[Path], Place]) -> Iterator[Problem]:
+    """What is wrong with the rows, each at its line."""
+    for name, stated in resources.items():
+        kind = all_kinds().get(name)
+        if kind is None:
+            guess = difflib.get_close_matches(name, all_kinds(), 1)
+            hint = f"did you mean {guess[0]}?" if guess else ""
+            yield Problem(
+                place(("resources", name)), ("resources", name), "there is no such kind", "" if guess else ", ".join(all_kinds()), hint
+            )
+            continue
+        for handle, said in stated.items():
+            path: Path = ("resources", name, handle)
+            fields = dict(said)
+            selector = fields.pop(SELECTOR, {})
+            if not isinstance(selector, dict) or not all(isinstance(value, str) for value in selector.values()):
+                at = (*path, SELECTOR)
+                yield Problem(place(at), at, "is no selector", "labels and their values as text: {role: edge}")
+            try:
+                resource_row(kind, fields)
+            except BadResource as error:
+                at = (*path, error.field) if error.field else path
+                yield Problem(place(at), at, str(error))
 
 
 def resource_row(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
@@ -35,7 +65,11 @@ def resource_row(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
     stated = {names[name]: value for name, value in said.items()}
     key = _make(key_type, {"netns": "", **stated} if "netns" in key_type._fields else stated, kind.name, only=key_type._fields)
     rest = {name: value for name, value in stated.items() if name not in key_type._fields}
-    return kind.normal(_make(row, {**rest, "key": key}, kind.name, discriminator=str(stated.get("type", ""))))
+    made = _make(row, {**rest, "key": key}, kind.name, discriminator=str(stated.get("type", "")))
+    try:
+        return kind.normal(made)
+    except (ValueError, TypeError) as error:
+        raise BadResource(f"{error}") from None
 
 
 def attributes(kind: Kind[Any]) -> tuple[str, ...]:
@@ -50,7 +84,10 @@ def _names(fields: tuple[str, ...]) -> dict[str, str]:
 
 @cache
 def _adapter(hint: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(hint)
+    """A checker of one field; what only the node knows (Unknown) cannot be written in a file."""
+    known = tuple(one for one in _alternatives(hint) if one is not Unknown)
+    checked: Any = typing.Union[known]  # noqa: UP007  (of a tuple made at run time)
+    return TypeAdapter(checked)
 
 
 def _make(named_tuple: type[Any], stated: Mapping[str, Any], where: str, *, only: tuple[str, ...] = (), discriminator: str = "") -> Any:
@@ -79,7 +116,12 @@ def _value(hint: Any, value: Any, name: str, discriminator: str) -> Any:
         return _adapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
         found = "; ".join(dict.fromkeys(one["msg"].removeprefix("Input should be ") for one in error.errors(include_url=False)))
-        raise BadResource(f"found {value!r}; allowed: {found}", name) from None
+        raise BadResource(f"found {_written(value)}; allowed: {found.replace('valid integer', 'whole number')}", name) from None
+
+
+def _written(value: Any) -> str:
+    """A value as it stands in the file."""
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
