@@ -42,7 +42,7 @@ def check(file: str, node: str | None, facts: Sequence[str], root: str) -> int:
     """Is this host fit: tools, kernel, what others run here."""
     inputs = read_inputs(file, facts)
     name = this_node(inputs, node)
-    found = [*_tools(inputs), *_plugins(inputs, root), *_plan(inputs, name, root), *_forwarding()]
+    found = [*_tools(inputs), *_plugins(inputs, root), *_opponents(inputs), *_plan(inputs, name, root), *_forwarding()]
     for finding in found:
         screen.write(f"{finding.level:8}{finding.what}" + (f"; {finding.remedy}" if finding.remedy else ""))
     return 1 if any(finding.level == "problem" for finding in found) else 0
@@ -71,6 +71,15 @@ def _plugins(inputs: Inputs, root: str) -> Iterator[Finding]:
     earlier = sorted(one.name for one in folder.glob("*.conf*") if one.name < cni.file) if folder.is_dir() else []
     for name in earlier:
         yield Finding("problem", f"{folder}/{name} is read before {cni.file}", "remove it, or choose a cni.file that sorts before it")
+
+
+def _opponents(inputs: Inputs) -> Iterator[Finding]:
+    from reconciler.kernel.opponents import opponents
+
+    fabric = inputs.loaded.spec.fabric
+    if fabric is not None:
+        for one in opponents(fabric.overlay.device, fabric.overlay.port):
+            yield Finding("problem", one.what, one.remedy)
 
 
 def _plan(inputs: Inputs, node: str, root: str) -> Iterator[Finding]:
