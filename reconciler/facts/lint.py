@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from reconciler.facts.model import Facts, Node
-from reconciler.spec.load import Loaded, nearest
-from reconciler.spec.problems import Path, Place, Problem
-
-ARP_TABLE = 1024  # net.ipv4.neigh.default.gc_thresh3, the kernel's default
+from reconciler.facts.problem import named, problem_at
+from reconciler.facts.reach import reach
+from reconciler.spec.load import Loaded
+from reconciler.spec.model import SysctlSpec
+from reconciler.spec.problems import Path, Problem
+from reconciler.spec.resources import SELECTOR
 
 
 class _Network(NamedTuple):
@@ -38,15 +40,10 @@ def lint(loaded: Loaded, facts: Facts) -> list[Problem]:
         *_public_addresses(loaded, facts),
         *_direct_routing(loaded, facts),
         *_incomplete(loaded, facts),
-        *_size(loaded, facts),
+        *_devices(loaded, facts),
+        *_selectors(loaded, facts),
+        *reach(loaded, facts),
     ]
-
-
-def _problem(loaded: Loaded, path: Path, message: str, remedy: str = "", *, warning: bool = False, node: Node | None = None) -> Problem:
-    place = nearest(loaded.places, path)
-    if node is not None and (place is None or (node.where and not node.where.startswith(f"{place.file}:"))):
-        place = Place(node.where or loaded.name)
-    return Problem(place or Place(loaded.name, 1), path, message, remedy=remedy, severity="warning" if warning else "error")
 
 
 def _number(text: str, owner: str) -> _Network:
@@ -71,9 +68,9 @@ def _pod_networks(loaded: Loaded) -> Iterator[Problem]:
     if fabric is None:
         return
     for first, second in _overlaps(_number(text, "") for text in fabric.pod_network):
-        yield _problem(loaded, ("fabric", "podNetwork"), f"{second.text} overlaps {first.text}", "keep one of the two")
+        yield problem_at(loaded, ("fabric", "podNetwork"), f"{second.text} overlaps {first.text}", "keep one of the two")
     if fabric.masquerade and not fabric.pod_network and fabric.mode != "none":
-        yield _problem(
+        yield problem_at(
             loaded, ("fabric",), "masquerade needs podNetwork to know what is inside", "add podNetwork: [10.244.0.0/16]", warning=True
         )
 
@@ -88,12 +85,12 @@ def _pod_cidrs(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
             if inside and not any(
                 one.family == network.family and one.first <= network.first and network.last <= one.last for one in inside
             ):
-                yield _problem(
+                yield problem_at(
                     loaded, ("nodes", node.name, "podCIDRs"), f"{text} is outside the pod network",
                     f"fabric.podNetwork is {', '.join(one.text for one in inside)}", node=node,
                 )  # fmt: skip
     for first, second in _overlaps(networks):
-        yield _problem(
+        yield problem_at(
             loaded, ("nodes", second.owner, "podCIDRs"), f"{second.text} overlaps {first.text} of node {first.owner}",
             "give each node a pod CIDR of its own", node=facts.nodes[second.owner],
         )  # fmt: skip
@@ -107,13 +104,13 @@ def _addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
         for one in node.addresses:
             first = holders.setdefault((node.site, one.address), node.name)
             if first != node.name:
-                yield _problem(
+                yield problem_at(
                     loaded, path, f"{one.address} is the address of node {first} too", "every node of a site has its own", node=node
                 )
             number = _number(one.address, node.name)
             for network in inside:
                 if network.family == number.family and network.first <= number.first <= network.last:
-                    yield _problem(
+                    yield problem_at(
                         loaded, path, f"{one.address} lies inside the pod network {network.text}", "they must not overlap", node=node
                     )
 
@@ -126,13 +123,13 @@ def _public_addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
         for public in node.public_addresses:
             first = holders.setdefault((public.address, public.port), node.name)
             if first != node.name:
-                yield _problem(
+                yield problem_at(
                     loaded, path, f"{public.address} with the same port is node {first}'s too",
                     "forward another UDP port to each node and say it: ADDRESS:PORT", node=node,
                 )  # fmt: skip
         said = loaded.spec.nodes.get(node.name)
         if said is not None and said.public_address and len(sites) == 1:
-            yield _problem(
+            yield problem_at(
                 loaded, path, "is never used: every node is at the same site", f"say nodes.{node.name}.site", warning=True, node=node
             )
 
@@ -156,9 +153,9 @@ def _direct_routing(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
         for node in willing:
             if others and node.name not in told:
                 told.add(node.name)
-                names = ", ".join(other.name for other in others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
-                yield _problem(
-                    loaded, ("nodes", node.name, "directRouting"), f"is on here, not at {names} on the same subnet: overlay at both ends",
+                where = named(others)
+                yield problem_at(
+                    loaded, ("nodes", node.name, "directRouting"), f"is on here, not at {where} on the same subnet: overlay at both ends",
                     "say directRouting: true there too", warning=True, node=node,
                 )  # fmt: skip
 
@@ -167,27 +164,41 @@ def _incomplete(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
     for node in facts.nodes.values():
         path: Path = ("nodes", node.name)
         if not node.addresses:
-            yield _problem(loaded, path, "has no address", f"say nodes.{node.name}.address", warning=True, node=node)
+            yield problem_at(loaded, path, "has no address", f"say nodes.{node.name}.address", warning=True, node=node)
         for one in node.addresses:
             if one.prefix is None and node.direct_routing:
-                yield _problem(
+                yield problem_at(
                     loaded, (*path, "address"), f"{one.address} has no prefix length: its subnet is unknown, so overlay it is",
                     f"write {one.address}/24, or whatever it is", warning=True, node=node,
                 )  # fmt: skip
-        families = {6 if ":" in cidr else 4 for cidr in node.pod_cidrs}
-        mtu = node.mtu
-        if 6 in families and mtu is not None and mtu < 1350:
-            yield _problem(
-                loaded, (*path, "mtu"), f"{mtu} leaves less than IPv6's 1280 bytes inside the overlay", "1350 or more", node=node
+
+
+def _devices(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
+    """One name, two devices."""
+    fabric, cni = loaded.spec.fabric, loaded.spec.cni
+    ours = {}
+    if fabric is not None and fabric.mode in ("overlay", "auto"):
+        ours[fabric.overlay.device] = "the overlay's device"
+    if cni is not None:
+        if cni.bridge in ours:
+            yield problem_at(loaded, ("cni", "bridge"), f"{cni.bridge} is the overlay's device too", "give one of them another name")
+        ours[cni.bridge] = "the pods' bridge"
+    for node in facts.nodes.values():
+        if node.interface in ours:
+            path: Path = ("nodes", node.name, "interface")
+            yield problem_at(
+                loaded, path, f"{node.interface} is {ours[node.interface]}", "name the device that has the node's address", node=node
             )
 
 
-def _size(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
-    fabric = loaded.spec.fabric
-    if fabric is not None and fabric.mode == "direct" and len(facts.nodes) > ARP_TABLE:
-        name = "net.ipv4.neigh.default.gc_thresh3"
-        if name not in loaded.spec.sysctls:
-            yield _problem(
-                loaded, ("fabric", "mode"), f"{len(facts.nodes)} neighbours on a subnet are more than the kernel's table of {ARP_TABLE}",
-                f"say sysctls: {{{name}: {len(facts.nodes) * 2}}}", warning=True,
-            )  # fmt: skip
+def _selectors(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
+    """A selector that no node answers to is mostly a typing mistake."""
+    said: list[tuple[Path, Mapping[str, str]]] = [
+        (("sysctls", name, SELECTOR), one.node_selector) for name, one in loaded.spec.sysctls.items() if isinstance(one, SysctlSpec)
+    ]
+    for kind, rows in loaded.spec.resources.items():
+        said += [(("resources", kind, handle, SELECTOR), row[SELECTOR]) for handle, row in rows.items() if row.get(SELECTOR)]
+    for path, wanted in said:
+        if wanted and facts.nodes and not any(wanted.items() <= node.labels.items() for node in facts.nodes.values()):
+            labels = ", ".join(f"{name}: {value}" for name, value in wanted.items())
+            yield problem_at(loaded, path, f"no node has the labels {labels}", "see the nodes' labels", warning=True)

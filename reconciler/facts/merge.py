@@ -13,16 +13,20 @@ from reconciler.spec.model import NodeSpec
 
 def nodes_of(objects: Iterable[tuple[Mapping[str, Any], str]]) -> tuple[list[Node], list[str]]:
     """The Nodes among Kubernetes objects, and what is wrong with those that are left out."""
-    nodes: list[Node] = []
+    nodes: dict[str, Node] = {}
     wrong: list[str] = []
     for thing, where in objects:
         if thing.get("kind") != "Node":
             continue
         try:
-            nodes.append(parse_node(thing, where))
+            node = parse_node(thing, where)
         except BadNode as error:
             wrong.append(f"{where}: {error}; the node is left out")
-    return nodes, wrong
+            continue
+        first = nodes.setdefault(node.name, node)
+        if first is not node and first._replace(where="") != node._replace(where=""):
+            wrong.append(f"{node.where}: said otherwise before, in {first.where}; keep one of the two")
+    return list(nodes.values()), wrong
 
 
 def build_facts(loaded: Loaded, nodes: Iterable[Node], host: Host | None = None) -> Facts:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.facts.model import Endpoint, Node, NodeAddress
-from reconciler.spec.values import address_with_prefix, endpoint, split_endpoint
+from reconciler.spec.values import address_with_prefix, endpoint, node_name, split_endpoint
 from reconciler.wire.ip import normal_address, normal_network, usable_by_a_host
 
 ADDRESS = "plumbline.dev/address"  # with prefix length; a comma between families
@@ -25,6 +25,10 @@ def parse_node(thing: Mapping[str, Any], where: str = "") -> Node:
     name = metadata.get("name")
     if not isinstance(name, str) or not name:
         raise BadNode(f"{where or 'a Node'}: metadata.name is missing")
+    try:
+        node_name(name)
+    except ValueError as error:
+        raise BadNode(f"{where or 'a Node'}: metadata.name: {error}") from None
     label = f"Node {name}"
     spec, status = _mapping(thing, "spec", label), _mapping(thing, "status", label)
     annotations = _mapping(metadata, "annotations", label)
