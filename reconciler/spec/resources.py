@@ -143,3 +143,38 @@ def _nested(hint: Any, stated: dict[str, Any], name: str, discriminator: str) ->
     if unknown:
         raise BadResource(f"{name} has no {unknown[0]}; allowed: {', '.join(to_camel(field) for field in classes[0]._fields)}", name)
     return _make(classes[0], {spelled[one]: value for one, value in stated.items()}, name)
+
+
+def resource_schema(kind: Kind[Any]) -> dict[str, Any]:
+    """JSON schema of one row of a kind, as `resources` takes it."""
+    key_type = typing.get_type_hints(kind.row)["key"]
+    schema = _object_schema((key_type, key_type._fields), (kind.row, attributes(kind)))
+    schema["properties"][SELECTOR] = {"type": "object", "additionalProperties": {"type": "string"}}
+    schema["description"] = " ".join((kind.row.__doc__ or "").split())
+    return schema
+
+
+def _object_schema(*parts: tuple[type[Any], tuple[str, ...]]) -> dict[str, Any]:
+    properties: dict[str, Any] = {}
+    required = []
+    for named_tuple, names in parts:
+        hints = typing.get_type_hints(named_tuple)
+        for name in names:
+            properties[to_camel(name)] = _field_schema(hints[name])
+            if name != "netns" and name not in getattr(named_tuple, "_field_defaults", {}):
+                required.append(to_camel(name))
+    return {"type": "object", "properties": properties, "additionalProperties": False, **({"required": required} if required else {})}
+
+
+def _field_schema(hint: Any) -> dict[str, Any]:
+    options: list[dict[str, Any]] = []
+    for one in _alternatives(hint):
+        if hasattr(one, "_fields"):
+            nested = _object_schema((one, one._fields))
+            nested["properties"].setdefault("type", {"type": "string"})  # names the class where several are possible
+            options.append(nested)
+        elif typing.get_origin(one) is tuple:
+            options.append({"type": "array", "items": _field_schema(typing.get_args(one)[0])})
+        elif one is not Unknown and one is not type(None):
+            options.append(_adapter(one).json_schema())
+    return options[0] if len(options) == 1 else {"anyOf": options}
