@@ -38,3 +38,13 @@ def shielded(call: Callable[[], object]) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[set[signal.Signals | int]]:
+    """A few steps that are done whole or not at all; yields the mask that a process started inside should have."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield {*before}
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

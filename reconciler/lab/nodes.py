@@ -27,6 +27,7 @@ from reconciler.kernel.host import observe_host
 from reconciler.kernel.netns import inside
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds import all_kinds
+from reconciler.lab.interrupts import uninterrupted
 from reconciler.lab.state import Lab
 from reconciler.lab.topology import Cluster, LabError
 from reconciler.spec.load import Loaded, load_spec, load_text
@@ -141,10 +142,11 @@ def start_daemons(lab: Lab, config: Path, nodes: Iterable[str], facts: Iterable[
         ]
         log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         files = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), log, 0o644)]
-        pid = os.posix_spawnp(  # it outlives whoever starts it, which subprocess takes for a mistake
-            command[0], command, os.environ, file_actions=[*files, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True
-        )
-        (folder / "daemon").write_text(f"{pid} {_born(pid)}")
+        with uninterrupted() as mask:  # a process that nobody wrote down would stay
+            pid = os.posix_spawnp(  # it outlives whoever starts it, which subprocess takes for a mistake
+                command[0], command, os.environ, file_actions=[*files, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True, setsigmask=mask
+            )
+            (folder / "daemon").write_text(f"{pid} {_born(pid)}")
 
 
 def stop_daemons(lab: Lab, nodes: Iterable[str] | None = None, seconds: float = 5.0) -> None:
