@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import ClassVar
@@ -9,7 +10,7 @@ from typing import ClassVar
 import click
 
 from reconciler import __version__
-from reconciler.cli.inputs import CannotGoOn
+from reconciler.cli.trouble import CannotGoOn
 
 USAGE = 64  # sysexits.h, EX_USAGE: Click's own 2 means "changes pending" here
 INTERRUPTED = 130
@@ -50,6 +51,7 @@ def command() -> None:
 
 def main() -> None:
     """Run the command; whatever happens, a person reads what to do and not a traceback."""
+    _print_anywhere()
     try:
         status = command.main(standalone_mode=False, prog_name="plumbline")
         sys.stdout.flush()
@@ -60,21 +62,33 @@ def main() -> None:
         error.show()
         sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
-        _complain("stopped by you; what had begun was finished, nothing else was started")
+        _complain("stopped by you; whatever is left half done, the same command goes on with it")
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
+    except BrokenPipeError:  # `plumbline plan … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(INTERRUPTED)
+        sys.exit(1)
     except CannotGoOn as error:
         from reconciler.report.screen import errors
 
         errors(error.messages)
         sys.exit(error.status)
+    except OSError as error:
+        if os.environ.get("PLUMBLINE_DEBUG"):
+            raise
+        _complain(f"{error.filename or 'the system'}: {error.strerror or error}")
+        sys.exit(1)
     except Exception as error:
         if os.environ.get("PLUMBLINE_DEBUG"):
             raise
         _complain(f"{type(error).__name__}: {error}\nThis is a mistake in plumbline; PLUMBLINE_DEBUG=1 shows where.")
         sys.exit(1)
+
+
+def _print_anywhere() -> None:
+    """Signs that a terminal's encoding lacks come out as \\u…, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _complain(message: str) -> None:

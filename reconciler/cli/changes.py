@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from reconciler.cli.inputs import CannotGoOn, compiled, existing, on_this_host, read_inputs, this_node
+from reconciler.cli.inputs import compiled, existing, on_this_host, read_inputs, this_node
 from reconciler.cli.options import facts_option, file_argument, node_option, root_option
 from reconciler.cli.plans import REFUSED
+from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import Scope
 from reconciler.engine.model import Wanted
@@ -80,6 +82,8 @@ def cleanup(yes: bool, root: str) -> int:
         finally:
             io.close()
         screen.show_plan(plan, "cleanup")
+        if not plan.empty and not sys.stdin.isatty():
+            raise CannotGoOn(["nobody is here to confirm this: say --yes"])
         if not plan.empty and not click.confirm("Remove all of this?"):
             return 1
     return _converge("cleanup", "this node", scope, Limits(1.0, 1 << 30))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import ObservationFailed, Scope
-from reconciler.engine.model import Plan, Seen, Wanted
+from reconciler.engine.model import Plan, Seen
 from reconciler.engine.pipeline import make_plan
 from reconciler.engine.render import Renderer
 from reconciler.facts.lint import lint
@@ -22,15 +23,6 @@ from reconciler.intents.blank import blank_node
 from reconciler.kinds import all_kinds
 from reconciler.spec.load import Loaded, load_spec
 from reconciler.spec.problems import Problem, SpecError
-
-
-class CannotGoOn(Exception):
-    """What a person must mend; one thing a line."""
-
-    def __init__(self, messages: Iterable[str], status: int = 1) -> None:
-        self.messages = tuple(messages)
-        self.status = status
-        super().__init__("\n".join(self.messages))
 
 
 class Inputs(NamedTuple):
@@ -139,10 +131,10 @@ def live_plan(inputs: Inputs, node: str, root: str = "") -> tuple[Plan, Seen]:
         io.close()
 
 
-def offline_plan(inputs: Inputs, node: str, renderer: Renderer, seen: Seen | None = None, wanted: Wanted | None = None) -> Plan:
-    """The node's plan against an empty node, or against what was seen of it."""
+def offline_plan(inputs: Inputs, node: str, renderer: Renderer, seen: Seen | None = None, limits: Limits | None = None) -> Plan:
+    """The node's plan against an empty node, or against what was seen of it. `limits`: the guard's; none for what nobody runs."""
     against = seen if seen is not None else blank_node(inputs.context(node))
-    return make_plan(node, all_kinds(), renderer, wanted or compiled(inputs, node).wanted, against, Limits(1.0, 1 << 30))
+    return make_plan(node, all_kinds(), renderer, compiled(inputs, node).wanted, against, limits or Limits(1.0, 1 << 30))
 
 
 def existing(path: str) -> Path:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import click
 
-from reconciler.cli.inputs import CannotGoOn
 from reconciler.cli.options import facts_option, file_argument
+from reconciler.cli.trouble import CannotGoOn
 from reconciler.report import screen
 from reconciler.spec.problems import SpecError
 

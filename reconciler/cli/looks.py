@@ -14,8 +14,9 @@ from typing import NamedTuple
 import click
 
 from reconciler import __version__
-from reconciler.cli.inputs import CannotGoOn, Inputs, compiled, on_this_host, read_inputs, this_node
+from reconciler.cli.inputs import Inputs, compiled, on_this_host, read_inputs, this_node
 from reconciler.cli.options import facts_option, file_argument, node_option, root_option
+from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.kind import ObservationFailed, Scope
 from reconciler.engine.model import Seen, Wanted
 from reconciler.engine.serial import BadSnapshot, seen_document, seen_from
@@ -113,27 +114,43 @@ def _forwarding() -> Iterator[Finding]:
 @facts_option
 @click.option("--within", default=3.0, show_default=True, help="Seconds that a peer has for its answer.")
 def verify(config: str, node: str | None, facts: Sequence[str], within: float) -> int:
-    """Does every peer answer through the fabric."""
-    from reconciler.intents.vtep import vtep_address
-
+    """Does every peer answer through the fabric, in each family that pods have."""
+    if shutil.which("ping") is None:
+        raise CannotGoOn(["ping not found; install iputils-ping (Debian, Ubuntu: apt-get install iputils-ping)"])
     inputs = read_inputs(config, facts)
     name = this_node(inputs, node)
-    targets = {
-        f"{peer.name} {vtep_address(cidr)}": vtep_address(cidr)
-        for peer in inputs.facts.nodes.values()
-        for cidr in peer.pod_cidrs[:1]
-        if peer.name != name
-    }
+    targets = {f"{peer} {address}": address for peer, address in _peers(inputs, name)}
 
     def answers(address: str) -> bool:
         words = ["ping", "-n", "-q", "-c", "1", "-W", str(max(1, round(within))), address]
         return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
+    if not targets:
+        screen.write(f"{name} has no peers in {inputs.loaded.name}: nothing to verify")
+        return 0
     with ThreadPoolExecutor(32) as pool:
         found = dict(zip(targets, pool.map(answers, targets.values()), strict=True))
     for what, there in found.items():
         screen.write(f"{'ok' if there else 'silent':8}{what}")
     return 0 if all(found.values()) else 1
+
+
+def _peers(inputs: Inputs, node: str) -> Iterator[tuple[str, str]]:
+    """Names of the peers and addresses that answer there: on the overlay's device, without overlay the nodes' own."""
+    from reconciler.intents.vtep import vtep_address
+
+    fabric = inputs.loaded.spec.fabric
+    if fabric is None or fabric.mode == "none":
+        raise CannotGoOn([f"{inputs.loaded.name} has no fabric: nothing here connects this node to others"])
+    for peer in inputs.facts.nodes.values():
+        if peer.name == node:
+            continue
+        for family in (4, 6):
+            cidr, address = peer.pod_cidr(family), peer.address(family)
+            if fabric.mode == "direct" and address is not None:
+                yield peer.name, address.address
+            elif fabric.mode != "direct" and cidr is not None:
+                yield peer.name, vtep_address(cidr)
 
 
 @click.command()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import click
 
 from reconciler.cli.inputs import (
-    CannotGoOn,
     Inputs,
     compiled,
     existing,
@@ -20,7 +20,8 @@ from reconciler.cli.inputs import (
     this_node,
 )
 from reconciler.cli.options import facts_option, file_argument, node_option, root_option
-from reconciler.engine.model import Plan
+from reconciler.cli.trouble import CannotGoOn
+from reconciler.engine.model import Action, Plan
 from reconciler.report import screen
 
 PENDING, REFUSED = 2, 3
@@ -72,6 +73,7 @@ def plan(
     root: str,
 ) -> int:
     """What would run: the very commands, with the line of network.yaml that asked for each."""
+    _agree(every=every, node=node, snapshot=snapshot, old=old)
     if old is not None:
         inputs, plans, against = _between(old, file, facts, node)
     else:
@@ -82,11 +84,21 @@ def plan(
     if out is not None:
         from reconciler.report.files import write_plan
 
-        written = [write_plan(one, Path(out), inputs.title) for one in plans]
+        written = [write_plan(one, Path(out), f"{inputs.title} · {against}") for one in plans]
         screen.errors([f"{len(written)} scripts are in {out}"], "note")
     if any(one.conflicts or one.refusal for one in plans):
         return REFUSED
+    if any(one.failures for one in plans):
+        return 1
     return PENDING if detailed_exitcode and any(not one.empty for one in plans) else 0
+
+
+def _agree(*, every: bool, node: str | None, snapshot: str | None, old: str | None) -> None:
+    """Raises click.UsageError where one option would silently undo another."""
+    if every and node is not None:
+        raise click.UsageError("--all and --node: say one of them")
+    if snapshot is not None and (every or old is not None):
+        raise click.UsageError("--snapshot is of one node: it goes with neither --all nor --from")
 
 
 def _plans(inputs: Inputs, said: str | None, every: bool, snapshot: str | None, root: str) -> tuple[list[Plan], str]:
@@ -104,8 +116,8 @@ def _plans(inputs: Inputs, said: str | None, every: bool, snapshot: str | None, 
 
         seen, host = read_snapshot(existing(snapshot))
         inputs = inputs._replace(facts=inputs.facts._replace(host=host))
-        return [offline_plan(inputs, node, renderer, seen)], f"against the snapshot {snapshot}"
-    if is_this_host(inputs, node) or not inputs.facts.nodes:
+        return [offline_plan(inputs, node, renderer, seen, inputs.limits)], f"against the snapshot {snapshot}"
+    if said is None or is_this_host(inputs, node) or not inputs.facts.nodes:
         return [live_plan(inputs, node, root)[0]], THIS_KERNEL
     return [offline_plan(inputs, node, renderer)], EMPTY_NODE
 
@@ -124,6 +136,8 @@ def _between(old: str, new: str, facts: Sequence[str], said: str | None) -> tupl
         seen = made_by(before.context(name), compiled(before, name).wanted) if name in before.facts.nodes else None
         if name in after.facts.nodes:
             plans.append(offline_plan(after, name, renderer, seen))
+        else:
+            screen.errors([f"{name} is no longer in {after.loaded.name}; on it, run: plumbline cleanup"], "note")
     return after, plans, f"spec against spec: {before.title} → {after.title}; a node's own drift is not in it"
 
 
@@ -154,7 +168,10 @@ def _show(inputs: Inputs, plans: Sequence[Plan], against: str, form: str) -> Non
 @node_option
 @facts_option
 def explain(file: str, query: str, node: str | None, facts: Sequence[str]) -> int:
-    """Which line of network.yaml made this route, FDB entry or link, and how its values came about."""
+    """Which line of network.yaml made this route, FDB entry or link, and how its values came about.
+
+    QUERY is any part of a line, or an address: then the routes towards it.
+    """
     from reconciler.engine.render import Renderer
     from reconciler.kinds import all_kinds
 
@@ -162,6 +179,7 @@ def explain(file: str, query: str, node: str | None, facts: Sequence[str]) -> in
     name = this_node(inputs, node)
     found = offline_plan(inputs, name, Renderer(all_kinds(), unknown_allowed=True))
     matching = [action for action in found.actions if any(query in text for text in (str(action.ref), *map(str, action.lines)))]
+    matching = matching or _towards(query, found)
     if not matching:
         raise CannotGoOn([f"nothing that {name} should hold matches {query!r}; `plumbline plan {file} --node {name}` shows all of it"])
     for action in matching:
@@ -170,6 +188,18 @@ def explain(file: str, query: str, node: str | None, facts: Sequence[str]) -> in
         for origin in action.change.row.origin:
             screen.write(f"    {origin}" + (f"\n    because {origin.why}" if origin.why else ""))
     return 0
+
+
+def _towards(query: str, plan: Plan) -> list[Action]:
+    """The routes that cover an address, the most specific first."""
+    try:
+        address = ip_address(query)
+    except ValueError:
+        return []
+    routes = [action for action in plan.actions if action.change.kind == "route"]
+    covering = [(ip_network(action.change.row.key.dst), action) for action in routes if "/" in action.change.row.key.dst]
+    found = [(network, action) for network, action in covering if network.version == address.version and address in network]
+    return [action for _, action in sorted(found, key=lambda pair: -pair[0].prefixlen)]
 
 
 @click.command()

@@ -105,7 +105,8 @@ class ConfigWatch:
 
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join(timeout=1)
+        if self._thread.is_alive():  # it may never have been started
+            self._thread.join(timeout=1)
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -20,6 +20,9 @@ def diff(plan: Plan, kinds: Kinds, title: str) -> str:
         lines.append(f"{_SIGN[action.verb]} {action.ref}" + (f"   # {action.held}" if action.held else ""))
         lines += [f"    {line}" for line in changes(action, kinds)]
     lines += [f"! {conflict.reason}; {conflict.remedy}" for conflict in plan.conflicts]
+    lines += [f"! could not be observed: {failure}" for failure in plan.failures]
+    if plan.refusal is not None:
+        lines.append(f"! refused: {plan.refusal.reason}; {plan.refusal.remedy}")
     return "\n".join(lines) + "\n"
 
 

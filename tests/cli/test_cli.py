@@ -19,7 +19,12 @@ QUICKSTART = Path(__file__).parent.parent.parent / "examples" / "quickstart" / "
 
 def plumbline(*words: str, status: int = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "reconciler.cli", *words], capture_output=True, text=True, check=False, env={**os.environ, **(env or {})}
+        [sys.executable, "-m", "reconciler.cli", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **(env or {})},
     )
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
