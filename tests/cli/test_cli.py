@@ -249,3 +249,27 @@ def test_a_link_type_that_the_kernel_lacks(netns: str, tmp_path: Path) -> None:
     told = plumbline("apply", str(spec), "--node", "n1", status=1).stderr
     assert "nosuchtype" in told
     assert "link x0" in told
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize(
+    ("mode", "theirs", "silent"),
+    [("auto", "10.244.2.0/32", "fd00:10:244:2::"), ("auto", "fd00:10:244:2::/128", "10.244.2.0"), ("direct", "10.0.1.12/32", "fd00:1::12")],
+)
+def test_verify_asks_every_peer_in_every_family(netns: str, tmp_path: Path, mode: str, theirs: str, silent: str) -> None:
+    if shutil.which("ping") is None:
+        pytest.skip("ping is not installed")
+    path = tmp_path / "network.yaml"
+    two = "".join(line for line in SPEC.splitlines(keepends=True) if "n3:" not in line)
+    path.write_text(two.replace("fabric:\n", f"fabric:\n  mode: {mode}\n"))
+    sh(f"ip addr add {theirs} dev lo nodad")  # this namespace answers as n2 would
+    shown = plumbline("verify", "--config", str(path), "--node", "n1", "--within", "1", status=1).stdout
+    assert f"ok      n2 {theirs.partition('/')[0]}" in shown
+    assert f"silent  n2 {silent}" in shown
+
+
+def test_verify_without_a_fabric_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "network.yaml"
+    path.write_text("apiVersion: plumbline.dev/v1alpha1\nkind: ClusterNetwork\nnodes: {n1: {}, n2: {}}\n")
+    told = plumbline("verify", "--config", str(path), "--node", "n1", status=1).stderr
+    assert "has no fabric" in told or "ping not found" in told
