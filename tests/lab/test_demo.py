@@ -60,7 +60,10 @@ def processes_of(file: Path) -> list[str]:
 
 
 def commands_of(pids: list[str]) -> list[str]:
-    return [subprocess.run(["ps", "-o", "pid,ppid,stat,etimes,args", "-p", pid], capture_output=True, text=True, check=False).stdout for pid in pids]
+    return [
+        subprocess.run(["ps", "-o", "pid,ppid,stat,etimes,args", "-p", pid], capture_output=True, text=True, check=False).stdout
+        for pid in pids
+    ]
 
 
 def test_everything_is_as_claimed(file: Path) -> None:
