@@ -34,14 +34,18 @@ def diff(kinds: Kinds, wanted: Wanted, seen: Seen) -> Diff:
 def _diff_kind(kind: Kind[Any], wanted: Wanted, seen: Seen) -> Diff:
     """Split seen rows into ours and foreign *before* keying: kernel keys are not always unique."""
     want = wanted.of(kind.name)
-    matched: set[Key] = set()
+    missing = dict(want)
     rest: list[Any] = []
+    end, same = -kind.uncompared, kind.same
     for row in seen.rows(kind.name):
-        new = want.get(row.key)
-        if new is not None and row.key not in matched and kind.same(row, new):
-            matched.add(row.key)
+        key = row[0]
+        new = missing.get(key)
+        if new is not None and (row[1:end] == new[1:end] or same(row, new)):
+            del missing[key]
         else:
             rest.append(row)
+    if not missing and not rest:
+        return Diff([], [])
 
     ours: dict[Key, list[Any]] = {}
     foreign: dict[Key, list[Any]] = {}
@@ -51,9 +55,7 @@ def _diff_kind(kind: Kind[Any], wanted: Wanted, seen: Seen) -> Diff:
 
     changes: list[Change] = []
     conflicts: list[Conflict] = []
-    for key, new in want.items():
-        if key in matched:
-            continue
+    for key, new in missing.items():
         mine = ours.pop(key, None)
         if mine:
             changes.append(_update(kind, mine[0], new))

@@ -24,26 +24,29 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
     refused = {kinds[conflict.kind].ref(conflict.new) for conflict in conflicts}
     refused |= {action.ref for action in actions if action.held not in ("", WAITS)}
     present = _Present(kinds, wanted, seen)
+    choosy = {name for name, kind in kinds.items() if type(kind).impossible is not Kind.impossible}
+    met: set[tuple[Ref, ...]] = set()  # needs that were found to be met; thousands of rows share them
     held: list[Action] = []
     for action in actions:
         why = action.held if action.held != WAITS else ""
         if not why and action.verb is not Verb.DELETE:
-            why = _impossible(kinds, action, seen) or _why_not(action, refused, present, seen)
+            if action.change.kind in choosy:
+                why = kinds[action.change.kind].impossible(action.change.new, seen)
+            if not why and action.needs not in met:
+                why = _why_not(action, refused, present, seen)
+                if not why:
+                    met.add(action.needs)
         if why:
             refused.add(action.ref)
+            met.clear()
             action = action._replace(held=why)
         held.append(action)
     unsettled = bool(conflicts) or any(seen.failure(name) for name in seen)
     waiters = {name for name, kind in kinds.items() if type(kind).waits is not Kind.waits}
-    waiting = [action.change.kind in waiters and kinds[action.change.kind].waits(action.change.row) for action in held]
+    waiting = [action.change.kind in waiters and kinds[action.change.kind].waits(action.change.row) for action in held] if waiters else []
     if any(waiting) and (unsettled or not all(waiting)):
         held = [action._replace(held=WAITS) if wait and not action.held else action for action, wait in zip(held, waiting, strict=True)]
     return held
-
-
-def _impossible(kinds: Kinds, action: Action, seen: Seen) -> str:
-    kind = kinds[action.change.kind]
-    return "" if type(kind).impossible is Kind.impossible else kind.impossible(action.change.new, seen)
 
 
 def _why_not(action: Action, refused: set[Ref], present: _Present, seen: Seen) -> str:

@@ -162,26 +162,32 @@ def _bereave(
 
 def _ranked(kinds: Kinds, steps: list[Step], *, descending: bool = False) -> list[Action]:
     """Steps by rank; inside one rank in the intents' order, but parents before children."""
-    own_ranks = {name for name, kind in kinds.items() if type(kind).rank_of is not Kind.rank_of}
-    by_rank: dict[tuple[int, str], list[Step]] = {}
+    by_kind: dict[str, list[Step]] = {}
     for step in steps:
-        name = step.change.kind
-        rank = kinds[name].rank_of(step.change.row) if name in own_ranks else kinds[name].rank
-        by_rank.setdefault((rank, name), []).append(step)
+        by_kind.setdefault(step.change.kind, []).append(step)
+    by_rank: dict[tuple[int, str], list[Step]] = {}
+    for name, mine in by_kind.items():
+        kind = kinds[name]
+        if type(kind).rank_of is Kind.rank_of:
+            by_rank[kind.rank, name] = mine
+            continue
+        for step in mine:
+            by_rank.setdefault((kind.rank_of(step.change.row), name), []).append(step)
     actions: list[Action] = []
     for place in sorted(by_rank, reverse=descending):
         name = place[1]
         kind = kinds[name]
-        mine = [_action(kind, step) for step in by_rank[place]]
-        if any(need.kind == name for action in mine for need in action.needs):
-            mine = _topological(mine)
-        actions += reversed(mine) if descending else mine
+        made = [_action(kind, step) for step in by_rank[place]]
+        if name in {need.kind for needs in {action.needs for action in made} for need in needs}:
+            made = _topological(made)
+        actions += reversed(made) if descending else made
     return actions
 
 
 def _action(kind: Kind[Any], step: Step) -> Action:
-    row = step.change.old if step.verb is Verb.DELETE else step.change.new
-    return Action(step.verb, step.change, kind.ref(row), kind.needs(row), note=step.note)
+    verb, change, note = step
+    row = change.old if verb is Verb.DELETE else change.new
+    return Action(verb, change, kind.ref(row), kind.needs(row), (), (), note, "")
 
 
 def _topological(actions: list[Action]) -> list[Action]:

@@ -32,11 +32,11 @@ def make_plan(node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen:
 
 def digest(actions: Iterable[Action]) -> str:
     """sha256 over every line and every staged content of the actions that would run, those that wait too; "" for none."""
-    parts: list[bytes] = []
+    parts: list[str] = []
     for action in actions:
         if action.held not in ("", WAITS):
             continue
-        parts += [str(line).encode() for line in action.lines]
+        parts += [str(line) if line.netns else line.words for line in action.lines]
         for file in action.files:
-            parts.append(f"{file.path} {file.mode:o} {len(file.content)}\n".encode() + file.content)
-    return hashlib.sha256(b"\n".join(parts)).hexdigest() if parts else ""
+            parts += (f"{file.path} {file.mode:o} {len(file.content)}", hashlib.sha256(file.content).hexdigest())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest() if parts else ""

@@ -97,10 +97,10 @@ class Renderer:
 
     def _word(self, value: Any) -> Any:
         """Only plain words reach a line: no blank, quote, control or shell character, no leading '-'."""
-        if type(value) is int:
-            if value >= 0:
+        if value.__class__ is str:
+            if value in self._plain:
                 return value
-        elif value in self._plain and value.__class__ is str:
+        elif value.__class__ is int and value >= 0:
             return value
         if isinstance(value, Unknown):
             if self._unknown_allowed:
@@ -144,7 +144,7 @@ class Renderer:
 
     def _bulk(self, kind: Kind[Any], verb: Verb, actions: list[Action]) -> Iterable[Action]:
         try:
-            return [_with_lines(kind, action, text) for action, text in zip(actions, self._text(kind, verb, actions), strict=True)]
+            return _with_lines(kind, verb, actions, self._text(kind, verb, actions))
         except (BadWord, SecurityError, AttributeError, jinja2.UndefinedError) as error:
             if len(actions) == 1:
                 return [actions[0]._replace(held=f"cannot be put into words: {error}")]
@@ -163,18 +163,21 @@ class Renderer:
         return text.split(_SEPARATOR)[:-1]
 
 
-def _with_lines(kind: Kind[Any], action: Action, text: str) -> Action:
-    verb, change, ref, needs, _, _, note, held = action
-    row = change.old if verb is Verb.DELETE else change.new
-    netns = kind.netns(row)
-    lines = tuple([Line(netns, words) for words in _lines(text)])
-    for line in lines:
-        if not line.words.startswith(kind.prefixes):
-            raise BadWord(f"the line {line.words!r} is not among those of kind {kind.name}")
-    if not lines:
-        raise BadWord(f"the template of {kind.name} gave no line")
-    files = () if verb is Verb.DELETE else kind.staged(row)
-    return Action(verb, change, ref, needs, lines, files, note, held)
+def _with_lines(kind: Kind[Any], verb: Verb, actions: list[Action], texts: list[str]) -> list[Action]:
+    prefixes, netns_of = kind.prefixes, kind.netns
+    staged = kind.staged if verb is not Verb.DELETE and type(kind).staged is not Kind.staged else None
+    done: list[Action] = []
+    for (_, change, ref, needs, _, _, note, held), text in zip(actions, texts, strict=True):
+        row = change.old if verb is Verb.DELETE else change.new
+        netns = netns_of(row)
+        lines = tuple([Line(netns, words) for words in _lines(text)])
+        for line in lines:
+            if not line.words.startswith(prefixes):
+                raise BadWord(f"the line {line.words!r} is not among those of kind {kind.name}")
+        if not lines:
+            raise BadWord(f"the template of {kind.name} gave no line")
+        done.append(Action(verb, change, ref, needs, lines, staged(row) if staged else (), note, held))
+    return done
 
 
 def _lines(text: str) -> list[str]:

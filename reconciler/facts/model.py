@@ -41,11 +41,19 @@ class Node(NamedTuple):
 
     def address(self, family: int) -> NodeAddress | None:
         """Its address of family 4 or 6."""
-        return next((one for one in self.addresses if one.family == family), None)
+        six = family == 6
+        for one in self.addresses:
+            if (":" in one.address) is six:
+                return one
+        return None
 
     def pod_cidr(self, family: int) -> str | None:
         """Its first pod CIDR of family 4 or 6."""
-        return next((one for one in self.pod_cidrs if (6 if ":" in one else 4) == family), None)
+        six = family == 6
+        for one in self.pod_cidrs:
+            if (":" in one) is six:
+                return one
+        return None
 
 
 class HostRoute(NamedTuple):

@@ -48,7 +48,9 @@ def parse_node(thing: Mapping[str, Any], where: str = "") -> Node:
 
 
 def _mapping(thing: Any, name: str, label: str) -> Mapping[str, Any]:
-    found = thing.get(name) if isinstance(thing, Mapping) else None
+    found = thing.get(name) if type(thing) is dict or isinstance(thing, Mapping) else None
+    if type(found) is dict:
+        return found
     if found is None:
         return {}
     if not isinstance(found, Mapping):

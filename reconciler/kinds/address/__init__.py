@@ -10,6 +10,7 @@ from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.address.decode import REQUEST, decode
 from reconciler.kinds.address.row import Address, AddressKey
 from reconciler.kinds.marks import PROTOCOL, exclusive
+from reconciler.kinds.needs import on_link
 
 __all__ = ["KIND", "Address", "AddressKey", "address"]
 
@@ -52,7 +53,7 @@ class AddressKind(Kind[Address]):
         return exclusive(row.key.netns, row.key.dev, seen)
 
     def needs(self, row: Address) -> tuple[Ref, ...]:
-        return (Ref("link", (row.key.netns, row.key.dev)),)
+        return on_link(row.key.netns, row.key.dev)
 
     def differs(self, old: Address, new: Address) -> tuple[str, ...]:
         found = super().differs(old, new)

@@ -9,6 +9,7 @@ from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.fdb.decode import REQUEST, decode, many, without_ages
 from reconciler.kinds.fdb.row import Fdb, FdbKey
 from reconciler.kinds.marks import exclusive
+from reconciler.kinds.needs import on_link
 
 __all__ = ["KIND", "Fdb", "FdbKey", "entry"]
 
@@ -40,7 +41,7 @@ class FdbKind(Kind[Fdb]):
         return exclusive(row.key.netns, row.key.dev, seen)
 
     def needs(self, row: Fdb) -> tuple[Ref, ...]:
-        return (Ref("link", (row.key.netns, row.key.dev)),)
+        return on_link(row.key.netns, row.key.dev)
 
     def normal(self, row: Fdb) -> Fdb:
         return row._replace(key=row.key._replace(mac=row.key.mac.lower(), to=row.dst if many(row.key.mac) else ""))

@@ -8,6 +8,7 @@ from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.fdb.decode import without_ages
 from reconciler.kinds.marks import PROTOCOL, exclusive
+from reconciler.kinds.needs import on_link
 from reconciler.kinds.neighbour.decode import PROXY_REQUEST, REQUEST, decode
 from reconciler.kinds.neighbour.row import Neighbour, NeighbourKey
 
@@ -42,7 +43,7 @@ class NeighbourKind(Kind[Neighbour]):
         return exclusive(row.key.netns, row.key.dev, seen)
 
     def needs(self, row: Neighbour) -> tuple[Ref, ...]:
-        return (Ref("link", (row.key.netns, row.key.dev)),)
+        return on_link(row.key.netns, row.key.dev)
 
     def replaces(self, old: Neighbour, new: Neighbour) -> str | None:
         return "a proxy entry and a neighbour are two tables" if old.proxy != new.proxy else None

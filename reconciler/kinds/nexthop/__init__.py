@@ -8,6 +8,7 @@ from zlib import crc32
 from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.marks import PROTOCOL
+from reconciler.kinds.needs import on_link
 from reconciler.kinds.nexthop.decode import REQUEST, decode
 from reconciler.kinds.nexthop.row import Nexthop, NexthopKey
 
@@ -46,7 +47,7 @@ class NexthopKind(Kind[Nexthop]):
         return Ref("nexthop", (row.key.netns, row.id))
 
     def needs(self, row: Nexthop) -> tuple[Ref, ...]:
-        return (Ref("link", (row.key.netns, row.key.dev)),) if row.key.dev else ()
+        return on_link(row.key.netns, row.key.dev)
 
     def handle(self, row: Nexthop) -> int | None:
         return row.id

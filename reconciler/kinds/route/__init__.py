@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Key, Owner, Ref, Seen
 from reconciler.kinds.marks import PROTOCOL
+from reconciler.kinds.needs import on_link
 from reconciler.kinds.route.decode import REQUEST, decode
 from reconciler.kinds.route.row import MAIN, Hop, Route, RouteKey, route
 
@@ -43,13 +44,14 @@ class RouteKind(Kind[Route]):
         netns = row.key.netns
         if row.nhid:
             return (Ref("nexthop", (netns, row.nhid)),)
-        devices = (row.dev, *(hop.dev for hop in row.hops)) if row.hops else (row.dev,)
-        return tuple(Ref("link", (netns, dev)) for dev in devices if dev)
+        if not row.hops:
+            return on_link(netns, row.dev)
+        return tuple(Ref("link", (netns, dev)) for dev in (row.dev, *(hop.dev for hop in row.hops)) if dev)
 
     def resolve(self, row: Route, handle: Callable[[str, Key], int]) -> Route:
         if row.nexthop is None:
             return row
-        return row._replace(nhid=handle("nexthop", row.nexthop))
+        return Route(row.key, row.type, handle("nexthop", row.nexthop), *row[3:])
 
     def normal(self, row: Route) -> Route:
         stated = row._asdict()
