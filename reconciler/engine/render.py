@@ -150,7 +150,7 @@ class Renderer:
                 return [actions[0]._replace(held=f"cannot be put into words: {error}")]
             return [one for action in actions for one in self._bulk(kind, verb, [action])]
 
-    def _text(self, kind: Kind[Any], verb: Verb, actions: list[Action]) -> list[str]:
+    def _text(self, kind: Kind[Any], verb: Verb, actions: list[Action]) -> list[list[str]]:
         pairs = []
         for action in actions:
             old, new = action.change.old, action.change.new
@@ -159,30 +159,30 @@ class Renderer:
             elif verb is Verb.DELETE:
                 new = None
             pairs.append((old, new))
-        text = self._template(kind, verb).render(changes=pairs)
-        return text.split(_SEPARATOR)[:-1]
+        return _records(self._template(kind, verb).render(changes=pairs))
 
 
-def _with_lines(kind: Kind[Any], verb: Verb, actions: list[Action], texts: list[str]) -> list[Action]:
+def _with_lines(kind: Kind[Any], verb: Verb, actions: list[Action], records: list[list[str]]) -> list[Action]:
     prefixes, netns_of = kind.prefixes, kind.netns
     staged = kind.staged if verb is not Verb.DELETE and type(kind).staged is not Kind.staged else None
     done: list[Action] = []
-    for (_, change, ref, needs, _, _, note, held), text in zip(actions, texts, strict=True):
+    for (_, change, ref, needs, _, _, note, held), record in zip(actions, records, strict=True):
         row = change.old if verb is Verb.DELETE else change.new
         netns = netns_of(row)
-        lines = tuple([Line(netns, words) for words in _lines(text)])
-        for line in lines:
-            if not line.words.startswith(prefixes):
-                raise BadWord(f"the line {line.words!r} is not among those of kind {kind.name}")
-        if not lines:
+        for words in record:
+            if not words.startswith(prefixes):
+                raise BadWord(f"the line {words!r} is not among those of kind {kind.name}")
+        if not record:
             raise BadWord(f"the template of {kind.name} gave no line")
+        lines = tuple([Line(netns, words) for words in record])
         done.append(Action(verb, change, ref, needs, lines, staged(row) if staged else (), note, held))
     return done
 
 
-def _lines(text: str) -> list[str]:
-    """The lines of a record, with single blanks between words."""
-    text = text.strip()
-    if "\n" not in text and "  " not in text:
-        return [text] if text else []
-    return [words for raw in text.split("\n") if (words := " ".join(raw.split()))]
+def _records(text: str) -> list[list[str]]:
+    """The lines of each record, with single blanks between words."""
+    text = text.replace("\n" + _SEPARATOR, _SEPARATOR)
+    records = text.split(_SEPARATOR)[:-1]
+    if not any(odd in text for odd in ("\n", "  ", " " + _SEPARATOR, _SEPARATOR + " ")):
+        return [[record] if record else [] for record in records]
+    return [[words for raw in record.split("\n") if (words := " ".join(raw.split()))] for record in records]
