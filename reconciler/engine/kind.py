@@ -20,6 +20,7 @@ from reconciler.engine.model import (
     Wanted,
     fields,
 )
+from reconciler.wire.bulk import Ages
 
 T = TypeVar("T")
 
@@ -52,18 +53,19 @@ class Reader(Protocol):
     def dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
         """All messages of a complete dump, as received: buffers of whole netlink messages."""
 
-    def decoded(
-        self,
-        netns: str,
-        request: Dump,
-        decode: Callable[[Place, tuple[bytes, ...]], T],
-        *,
-        volatile: Callable[[bytes], bytes] | None = None,
-    ) -> T:
+    def decoded(self, netns: str, request: Dump, decode: Callable[[Place, tuple[bytes, ...]], T]) -> T:
         """`decode(place, dump(...))`, remembered while the dump and the names stay the same to the byte.
 
         `decode` is a plain function: what it gave last time is kept by its identity.
-        `volatile` blanks bytes that change by themselves (ages) before the comparison.
+        """
+
+    def rows(
+        self, netns: str, request: Dump, decode: Callable[[Place, Sequence[bytes]], list[T | None]], ages: Ages | None = None
+    ) -> list[T]:
+        """The rows of a dump of many small messages, in its order.
+
+        `decode` gives for each message (without nlmsghdr, ages blanked) its row, or None for one that is no row. It is
+        asked for messages only that were not in the dump before; a dump that did not change at all gives the very list again.
         """
 
     def interfaces(self, netns: str) -> Mapping[int, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,11 @@ from reconciler.engine.kind import Dump, ObservationFailed, Place
 from reconciler.engine.model import Action, StagedFile
 from reconciler.engine.round import Failure
 from reconciler.kernel import netns as namespaces
+from reconciler.kernel.decoded import Decoded, after
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.tools import read_tool, run_actions
 from reconciler.wire import netlink as wire
+from reconciler.wire.bulk import Ages, payloads
 
 T = TypeVar("T")
 
@@ -29,6 +32,7 @@ class KernelNode:
     def __init__(self) -> None:
         self._socket: RouteSocket | None = None
         self._remembered: dict[tuple[str, Dump, object], tuple[tuple[Place, tuple[bytes, ...]], Any]] = {}
+        self._messages: dict[tuple[str, Dump, object], Decoded[Any]] = {}
 
     def close(self) -> None:
         if self._socket is not None:
@@ -48,28 +52,30 @@ class KernelNode:
                 raise
         return namespaces.inside(netns, lambda: _dump_once(request))
 
-    def decoded(
-        self,
-        netns: str,
-        request: Dump,
-        decode: Callable[[Place, tuple[bytes, ...]], T],
-        *,
-        volatile: Callable[[bytes], bytes] | None = None,
-    ) -> T:
+    def decoded(self, netns: str, request: Dump, decode: Callable[[Place, tuple[bytes, ...]], T]) -> T:
         place = Place(netns, self.interfaces(netns))
         buffers = self.dump(netns, request)
-        stable = tuple(_without_sequence(volatile(buffer) if volatile else buffer) for buffer in buffers)
+        stable = tuple(_without_sequence(buffer) for buffer in buffers)
         slot = (netns, request, decode)
         before = self._remembered.get(slot)
         if before is not None and before[0] == (place, stable):
             remembered: T = before[1]
             return remembered
-        try:
+        with _readable(request):
             rows = decode(place, buffers)
-        except (wire.Malformed, struct.error, IndexError) as error:
-            raise ObservationFailed(f"netlink dump {request.type} cannot be read: {error}") from error
         self._remembered[slot] = ((place, stable), rows)
         return rows
+
+    def rows(
+        self, netns: str, request: Dump, decode: Callable[[Place, Sequence[bytes]], list[T | None]], ages: Ages | None = None
+    ) -> list[T]:
+        place = Place(netns, self.interfaces(netns))
+        buffers = self.dump(netns, request)
+        before = self._messages.get((netns, request, decode))
+        with _readable(request):
+            now = after(before, place, payloads(buffers, wire.answer_to(request.type), ages), decode)
+        self._messages[netns, request, decode] = now
+        return now.rows
 
     def interfaces(self, netns: str) -> Mapping[int, str]:
         try:
@@ -103,6 +109,15 @@ class KernelNode:
                 ready.append(action)
         done = iter(run_actions(ready))
         return [failure if failure is not None else next(done) for failure in staged]
+
+
+@contextmanager
+def _readable(request: Dump) -> Iterator[None]:
+    """Bytes that are not what the layout says are no answer."""
+    try:
+        yield
+    except (wire.Malformed, struct.error, IndexError) as error:
+        raise ObservationFailed(f"netlink dump {request.type} cannot be read: {error}") from error
 
 
 def _dump_once(request: Dump) -> tuple[bytes, ...]:

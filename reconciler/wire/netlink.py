@@ -25,6 +25,11 @@ HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, por
 ATTRIBUTE = struct.Struct("=HH")  # nlattr: length, type
 
 
+def answer_to(request: int) -> int:
+    """The type of the messages that answer RTM_GET...: the RTM_NEW... of the same object (rtnetlink.h)."""
+    return request - 2
+
+
 class Malformed(Exception):
     """Bytes that are not what the layout says. Never to be guessed around."""
 

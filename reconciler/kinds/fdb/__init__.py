@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Owner, Ref, Seen
-from reconciler.kinds.fdb.decode import REQUEST, decode, many, without_ages
+from reconciler.kinds.fdb.decode import AGES, REQUEST, decode, many
 from reconciler.kinds.fdb.row import Fdb, FdbKey
 from reconciler.kinds.marks import exclusive
 from reconciler.kinds.needs import on_link
@@ -32,8 +32,8 @@ class FdbKind(Kind[Fdb]):
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[Fdb]:
         if len(scope.netns) == 1:
-            return io.decoded(scope.netns[0], REQUEST, decode, volatile=without_ages)
-        return [row for netns in scope.netns for row in io.decoded(netns, REQUEST, decode, volatile=without_ages)]
+            return io.rows(scope.netns[0], REQUEST, decode, AGES)
+        return [row for netns in scope.netns for row in io.rows(netns, REQUEST, decode, AGES)]
 
     def owner(self, row: Fdb, seen: Seen) -> Owner:
         if row.key.to and any(getattr(link.info, "group", "") == row.key.to for link in seen.at("link", (row.key.netns, row.key.dev))):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from reconciler.engine.kind import Dump, Place
 from reconciler.kinds.fdb.row import Fdb, FdbKey
 from reconciler.wire import netlink as wire
+from reconciler.wire.bulk import Ages
 
 AF_BRIDGE = 7
 NDA_DST, NDA_LLADDR, NDA_CACHEINFO, NDA_VLAN, NDA_PORT, NDA_VNI = 1, 2, 3, 5, 6, 7
@@ -15,6 +17,7 @@ NUD_PERMANENT, NUD_NOARP = 0x80, 0x40
 NTF_SELF, NTF_EXT_LEARNED = 0x02, 0x10
 
 REQUEST = Dump(wire.RTM_GETNEIGH, struct.pack("=BxxxiHBB", AF_BRIDGE, 0, 0, 0, 0))  # ndmsg
+AGES = Ages(12, NDA_CACHEINFO)  # behind ndmsg
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, ifindex, state, flags, type
 # The one shape that VXLAN entries with an IPv4 destination have: LLADDR (10), DST (8), then CACHEINFO.
 _FAST = struct.Struct("=HH6sxxHH4s")
@@ -22,27 +25,26 @@ _FAST_HEADERS = (10, NDA_LLADDR, 8, NDA_DST)
 _ZERO = bytes(6)
 
 
-def decode(place: Place, buffers: tuple[bytes, ...]) -> list[Fdb]:
+def decode(place: Place, messages: Sequence[bytes]) -> list[Fdb | None]:
     """Static entries only: what was learned, or is an interface's own address, is nobody's to state."""
-    rows: list[Fdb] = []
+    rows: list[Fdb | None] = []
     interfaces, netns = place.interfaces, place.netns
-    unpack, fast, fast_size = _NDMSG.unpack_from, _FAST.unpack_from, _FAST.size
+    unpack, fast, fast_size = _NDMSG.unpack_from, _FAST.unpack_from, 12 + _FAST.size + 20
     text, address = wire.mac, wire.address
-    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWNEIGH):
-        _, index, state, flags, _ = unpack(buffer, start)
+    for message in messages:
+        _, index, state, flags, _ = unpack(message)
         if not state & NUD_NOARP and state & NUD_PERMANENT and not flags & NTF_SELF:
-            continue  # an interface's own address, kept by its bridge
+            rows.append(None)  # an interface's own address, kept by its bridge
+            continue
         if not state & (NUD_PERMANENT | NUD_NOARP):
-            continue  # learned
-        body = start + 12
-        if end - body == fast_size + 20 and flags == NTF_SELF:
-            length1, type1, mac, length2, type2, dst = fast(buffer, body)
+            rows.append(None)  # learned
+            continue
+        if len(message) == fast_size and flags == NTF_SELF:
+            length1, type1, mac, length2, type2, dst = fast(message, 12)
             if (length1, type1, length2, type2) == _FAST_HEADERS and not mac[0] & 1 and mac != _ZERO:
                 rows.append(Fdb(FdbKey(netns, interfaces.get(index, ""), text(mac), 0, ""), address(dst), 0, 0, "self", ()))
                 continue
-        row = _slow(netns, interfaces.get(index, ""), flags, wire.attributes(buffer, body, end))
-        if row is not None:
-            rows.append(row)
+        rows.append(_slow(netns, interfaces.get(index, ""), flags, wire.attributes(message, 12, len(message))))
     return rows
 
 
@@ -65,28 +67,3 @@ def _slow(netns: str, dev: str, flags: int, found: dict[int, bytes]) -> Fdb | No
 def many(mac: str) -> bool:
     """True for a MAC that may have several destinations: all-zero and multicast ones (vxlan driver)."""
     return mac == "00:00:00:00:00:00" or bool(int(mac[:2], 16) & 1)
-
-
-def without_ages(buffer: bytes) -> bytes:
-    """A buffer with every NDA_CACHEINFO blanked: ages change by themselves."""
-    blank = bytearray(buffer)
-    offset = 0
-    while offset + 16 <= len(blank):
-        length, kind, _, _, _ = wire.HEADER.unpack_from(blank, offset)
-        if length < 16:
-            break
-        if kind == wire.RTM_NEWNEIGH:
-            _blank_ages(blank, offset + 28, offset + length)
-        offset += (length + 3) & ~3
-    return bytes(blank)
-
-
-def _blank_ages(blank: bytearray, start: int, end: int) -> None:
-    while start + 4 <= end:
-        length, kind = wire.ATTRIBUTE.unpack_from(blank, start)
-        if length < 4:
-            return
-        if kind == NDA_CACHEINFO:
-            blank[start + 4 : start + length] = bytes(length - 4)
-            return
-        start += (length + 3) & ~3

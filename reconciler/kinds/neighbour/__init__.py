@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Owner, Ref, Seen
-from reconciler.kinds.fdb.decode import without_ages
 from reconciler.kinds.marks import PROTOCOL, exclusive
 from reconciler.kinds.needs import on_link
-from reconciler.kinds.neighbour.decode import PROXY_REQUEST, REQUEST, decode
+from reconciler.kinds.neighbour.decode import AGES, PROXY_REQUEST, REQUEST, decode
 from reconciler.kinds.neighbour.row import Neighbour, NeighbourKey
 
 __all__ = ["KIND", "Neighbour", "NeighbourKey"]
@@ -33,8 +32,8 @@ class NeighbourKind(Kind[Neighbour]):
     def observe(self, io: Reader, scope: Scope) -> Iterable[Neighbour]:
         rows: list[Neighbour] = []
         for netns in scope.netns:
-            rows += io.decoded(netns, REQUEST, decode, volatile=without_ages)
-            rows += io.decoded(netns, PROXY_REQUEST, decode)
+            rows += io.rows(netns, REQUEST, decode, AGES)
+            rows += io.rows(netns, PROXY_REQUEST, decode, AGES)
         return rows
 
     def owner(self, row: Neighbour, seen: Seen) -> Owner:

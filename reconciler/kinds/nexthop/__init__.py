@@ -37,8 +37,8 @@ class NexthopKind(Kind[Nexthop]):
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[Nexthop]:
         if len(scope.netns) == 1:
-            return io.decoded(scope.netns[0], REQUEST, decode)
-        return [row for netns in scope.netns for row in io.decoded(netns, REQUEST, decode)]
+            return io.rows(scope.netns[0], REQUEST, decode)
+        return [row for netns in scope.netns for row in io.rows(netns, REQUEST, decode)]
 
     def owner(self, row: Nexthop, seen: Seen) -> Owner:
         return Owner.OURS if row.protocol == PROTOCOL else Owner.FOREIGN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from reconciler.engine.kind import Dump, Place
 from reconciler.kinds.nexthop.row import Nexthop, NexthopKey
@@ -20,24 +21,23 @@ _FAST_HEADERS = (8, NHA_ID, 8, NHA_OIF, 8, NHA_GATEWAY)
 _FAST6_HEADERS = (8, NHA_ID, 8, NHA_OIF, 20, NHA_GATEWAY)
 
 
-def decode(place: Place, buffers: tuple[bytes, ...]) -> list[Nexthop]:
+def decode(place: Place, messages: Sequence[bytes]) -> list[Nexthop | None]:
     """Every nexthop; groups too, as rows without a device, so that their ids count as taken."""
-    rows: list[Nexthop] = []
+    rows: list[Nexthop | None] = []
     interfaces, netns = place.interfaces, place.netns
     unpack = _NHMSG.unpack_from
-    shapes = {_FAST.size: (_FAST, _FAST_HEADERS), _FAST6.size: (_FAST6, _FAST6_HEADERS)}
+    shapes = {8 + _FAST.size: (_FAST, _FAST_HEADERS), 8 + _FAST6.size: (_FAST6, _FAST6_HEADERS)}
     address = wire.address
-    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWNEXTHOP):
-        family, _, protocol, flags = unpack(buffer, start)
-        body = start + 8
-        shape = shapes.get(end - body)
+    for message in messages:
+        family, _, protocol, flags = unpack(message)
+        shape = shapes.get(len(message))
         if shape is not None:
-            length1, type1, number, length2, type2, index, length3, type3, via = shape[0].unpack_from(buffer, body)
+            length1, type1, number, length2, type2, index, length3, type3, via = shape[0].unpack_from(message, 8)
             if (length1, type1, length2, type2, length3, type3) == shape[1]:
                 key = NexthopKey(netns, interfaces.get(index, ""), address(via))
                 rows.append(Nexthop(key, bool(flags & RTNH_F_ONLINK), 0, protocol, number, ()))
                 continue
-        rows.append(_slow(place, family, protocol, flags, wire.attributes(buffer, body, end)))
+        rows.append(_slow(place, family, protocol, flags, wire.attributes(message, 8, len(message))))
     return rows
 
 

@@ -34,8 +34,8 @@ class RouteKind(Kind[Route]):
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[Route]:
         if len(scope.netns) == 1:
-            return io.decoded(scope.netns[0], REQUEST, decode)
-        return [row for netns in scope.netns for row in io.decoded(netns, REQUEST, decode)]
+            return io.rows(scope.netns[0], REQUEST, decode)
+        return [row for netns in scope.netns for row in io.rows(netns, REQUEST, decode)]
 
     def owner(self, row: Route, seen: Seen) -> Owner:
         return Owner.OURS if row.protocol == PROTOCOL else Owner.FOREIGN

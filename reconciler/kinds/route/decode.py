@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from reconciler.engine.kind import Dump, Place
 from reconciler.kinds.marks import PROTOCOL
@@ -32,32 +33,32 @@ _FAST6 = struct.Struct("=HHIHH16sHHIHHI28xHH32xHHB3x")  # TABLE, DST, PRIORITY, 
 _FAST6_HEADERS = (8, RTA_TABLE, 20, RTA_DST, 8, RTA_PRIORITY, 8, RTA_NH_ID, 36, RTA_CACHEINFO, 5, RTA_PREF)
 
 
-def decode(place: Place, buffers: tuple[bytes, ...]) -> list[Route]:
+def decode(place: Place, messages: Sequence[bytes]) -> list[Route | None]:
     """Every route but those that the kernel makes by itself (kernel, redirect, RA; clones)."""
-    rows: list[Route] = []
+    rows: list[Route | None] = []
     netns, address = place.netns, wire.address
-    unpack, fast4, size4, fast6, size6 = _RTMSG.unpack_from, _FAST4.unpack_from, _FAST4.size, _FAST6.unpack_from, _FAST6.size
-    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWROUTE):
-        family, length, _, tos, _, protocol, scope, kind, flags = unpack(buffer, start)
+    unpack, fast4, fast6 = _RTMSG.unpack_from, _FAST4.unpack_from, _FAST6.unpack_from
+    size4, size6 = 12 + _FAST4.size, 12 + _FAST6.size
+    for message in messages:
+        header = family, length, _, tos, _, protocol, scope, kind, flags = unpack(message)
         if protocol in (RTPROT_KERNEL, RTPROT_REDIRECT, RTPROT_RA) or flags & RTM_F_CLONED:
+            rows.append(None)
             continue
-        body = start + 12
         if kind == 1 and scope == 0:
-            if family == AF_INET and end - body == size4:
-                length1, type1, table, length2, type2, dst, length3, type3, nhid = fast4(buffer, body)
+            if family == AF_INET and len(message) == size4:
+                length1, type1, table, length2, type2, dst, length3, type3, nhid = fast4(message, 12)
                 if (length1, type1, length2, type2, length3, type3) == _FAST4_HEADERS:
                     key = RouteKey(netns, table, f"{address(dst)}/{length}", 0, tos)
                     rows.append(Route(key, "unicast", nhid, protocol=protocol))
                     continue
-            elif family == AF_INET6 and end - body == size6:
-                found = fast6(buffer, body)
+            elif family == AF_INET6 and len(message) == size6:
+                found = fast6(message, 12)
                 if found[0:2] + found[3:5] + found[6:8] + found[9:11] + found[12:16] == _FAST6_HEADERS and found[16] == 0:
                     key = RouteKey(netns, found[2], f"{address(found[5])}/{length}", found[8], tos)
                     rows.append(Route(key, "unicast", found[11], protocol=protocol))
                     continue
-        row = _slow(place, unpack(buffer, start), wire.attributes(buffer, body, end))
-        if row.key.table != RT_TABLE_LOCAL or protocol == PROTOCOL:
-            rows.append(row)
+        row = _slow(place, header, wire.attributes(message, 12, len(message)))
+        rows.append(row if row.key.table != RT_TABLE_LOCAL or protocol == PROTOCOL else None)
     return rows
 
 
