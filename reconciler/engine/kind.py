@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -29,6 +30,14 @@ class ObservationFailed(Exception):
     """A question to the node was not answered. Never to be read as "nothing there"."""
 
 
+class NamespaceGone(ObservationFailed):
+    """A pod's namespace went with its pod, or its name stands for another one by now: its rows are nobody's concern any more."""
+
+    def __init__(self, netns: str, what: str = "is gone") -> None:
+        self.netns = netns
+        super().__init__(f"network namespace {netns} {what}")
+
+
 class ToolMissing(ObservationFailed):
     """The tool that would answer is not installed on this node."""
 
@@ -49,6 +58,13 @@ class Place(NamedTuple):
 
 class Reader(Protocol):
     """The questions that a kind may ask. Every method raises ObservationFailed when unanswered."""
+
+    def visit(self, netns: Sequence[str]) -> AbstractContextManager[Mapping[str, str]]:
+        """Around all questions of one observation, for namespaces other than the node's own.
+
+        Gives those that cannot be asked, each with the reason, "" where it is gone. Nothing that
+        was opened for the visit outlives it: it would keep a dead pod's namespace alive.
+        """
 
     def dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
         """All messages of a complete dump, as received: buffers of whole netlink messages."""
@@ -87,6 +103,16 @@ class Scope(NamedTuple):
     netns: tuple[str, ...]  # "" is the node's own
     wanted: Wanted
     root: str = ""  # folder that stands for / in `file` rows (a lab's node); empty on a real one
+
+    def without(self, netns: Container[str]) -> Scope:
+        """The part of it that lies in other namespaces."""
+        return self._replace(netns=tuple(name for name in self.netns if name not in netns), wanted=self.wanted.without(netns))
+
+
+def scope_of(wanted: Wanted, root: str = "", also: Iterable[str] = ()) -> Scope:
+    """The node's own namespace, those that wanted rows lie in, and others that may hold what nobody wants any more."""
+    named = {getattr(key, "netns", "") for kind in wanted.kinds() for key in wanted.of(kind)}
+    return Scope(("", *sorted({*named, *also} - {""})), wanted, root)
 
 
 class Kind(ABC, Generic[R]):

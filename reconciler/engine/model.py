@@ -17,7 +17,7 @@ sides of the diff. Rows are NamedTuples of one fixed layout::
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 Key = tuple[Any, ...]
@@ -151,6 +151,8 @@ class Line(NamedTuple):
         if not self.netns:
             return self.words
         tool, _, rest = self.words.partition(" ")
+        if self.netns.startswith("/"):  # only what stands below /run/netns has a name
+            return f"nsenter --net={self.netns} {self.words}"
         if tool in ("ip", "bridge", "tc"):
             return f"{tool} -n {self.netns} {rest}"
         return f"nsenter --net=/run/netns/{self.netns} {self.words}"
@@ -189,8 +191,9 @@ class Observed(NamedTuple):
 class Seen:
     """All that was observed of one node, by kind."""
 
-    def __init__(self, observed: Mapping[str, Observed]) -> None:
+    def __init__(self, observed: Mapping[str, Observed], absent: Mapping[str, str] | None = None) -> None:
         self.observed = dict(observed)
+        self.absent: Mapping[str, str] = absent or {}  # namespaces that could not be asked, and why; "": gone with their pods
         self._index: dict[str, dict[Key, list[Any]]] = {}
 
     def rows(self, kind: str) -> list[Any]:
@@ -233,6 +236,12 @@ class Wanted:
 
     def get(self, ref: Ref) -> Any:
         return self.of(ref.kind).get(ref.key)
+
+    def without(self, netns: Container[str]) -> Wanted:
+        """The rows that lie in other namespaces."""
+        return Wanted(
+            {kind: {key: row for key, row in rows.items() if getattr(key, "netns", "") not in netns} for kind, rows in self._rows.items()}
+        )
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self._rows.values())

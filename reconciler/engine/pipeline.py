@@ -17,6 +17,8 @@ from reconciler.engine.render import Renderer
 
 def make_plan(node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen: Seen, limits: Limits = Limits()) -> Plan:
     """What would have to run on `node` for `seen` to become `wanted`, in order, as the lines themselves."""
+    if seen.absent:
+        wanted = wanted.without(seen.absent)
     wanted = assign(kinds, wanted, seen)
     found = diff(kinds, wanted, seen)
     actions = order(kinds, wanted, seen, found.changes)
@@ -26,6 +28,7 @@ def make_plan(node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen:
         rendered = guard.block(kinds, wanted, seen, rendered, found.conflicts)  # what could not be put into words is missing to others
     actions = rendered
     failures = tuple(f"{name}: {failure}" for name in seen if (failure := seen.failure(name)))
+    failures += tuple(f"network namespace {name}: {why}" for name, why in seen.absent.items() if why)
     refusal = guard.limit(kinds, seen, actions, limits)
     return Plan(node, tuple(actions), tuple(found.conflicts), failures, refusal, digest(actions))
 

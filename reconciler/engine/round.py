@@ -76,11 +76,32 @@ def silent(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
-_Step = tuple[Ref, str]  # what is done to which row, told apart from plan to plan
+_Step = tuple[Ref, Verb]  # what is done to which row, told apart from plan to plan
 
 
 def _step(action: Action) -> _Step:
-    return action.ref, action.verb.value
+    return action.ref, action.verb
+
+
+class _History:
+    """What was run before in this round. Kept only once a pass has left something to do."""
+
+    def __init__(self) -> None:
+        self.alone: dict[_Step, int] = {}  # how often an action's batch ended before its line
+        self._tried: dict[_Step, tuple[Line, ...]] = {}
+
+    def untried(self, actions: Sequence[Action]) -> Sequence[Action]:
+        if not self._tried:
+            return actions
+        return [action for action in actions if self._tried.get(_step(action)) != action.lines]
+
+    def note(self, outcomes: Iterable[Outcome]) -> None:
+        for action, failure in outcomes:
+            step = _step(action)
+            if failure is None or failure.ran:
+                self._tried[step] = action.lines
+            else:
+                self.alone[step] = self.alone.get(step, 0) + 1
 
 
 class Round:
@@ -107,23 +128,19 @@ class Round:
         if expect and plan.digest != expect:
             message = f"the plan is now {plan.digest or 'empty'}, not {expect}: read it again"
             return Result((plan,), (), (message,), seen)
-        alone: dict[_Step, int] = {}
-        tried: dict[_Step, tuple[Line, ...]] = {}
+        history = _History()
         for _ in range(PASSES):
             if plan.refusal is not None and plan.digest != confirmed:
                 break
-            todo = [action for action in plan.runnable if tried.get(_step(action)) != action.lines]
+            todo = history.untried(plan.runnable)
             if not todo:
                 break
-            fresh = self._execute(todo, scope, seen, alone, progress)
+            fresh = self._execute(todo, scope, seen, history.alone, progress)
             outcomes += fresh
-            for action, failure in fresh:
-                if failure is None or failure.ran:
-                    tried[_step(action)] = action.lines
-                else:
-                    alone[_step(action)] = alone.get(_step(action), 0) + 1
             plan, seen = self.plan(scope)
             plans.append(plan)
+            if plan.actions:
+                history.note(fresh)
         errors += _errors(self._kinds, plan, outcomes)
         return Result(tuple(plans), tuple(outcomes), tuple(errors), seen)
 
@@ -135,15 +152,17 @@ class Round:
         failed: dict[Ref, str] = {}
         watch = _Watch(self._node, self._kinds, scope, seen)
         for run in _runs(actions, alone):
-            ready: list[Action] = []
+            ready = run
             changed = watch.changed(run)
-            for action in run:
-                why = _skip(action, failed, changed)
-                if why is None:
-                    ready.append(action)
-                else:
-                    failed[action.ref] = why.message
-                    outcomes.append(Outcome(action, why))
+            if failed or changed:
+                ready = []
+                for action in run:
+                    why = _skip(action, failed, changed)
+                    if why is None:
+                        ready.append(action)
+                    else:
+                        failed[action.ref] = why.message
+                        outcomes.append(Outcome(action, why))
             for action, failure in zip(ready, self._node.run(ready) if ready else (), strict=True):
                 outcomes.append(Outcome(action, failure))
                 if failure is not None:
@@ -156,13 +175,12 @@ class Round:
 def _runs(actions: Iterable[Action], alone: Mapping[_Step, int]) -> Iterable[list[Action]]:
     """Runs of one kind and verb; an action whose batch ended early twice before runs by itself."""
 
-    def group(pair: tuple[int, Action]) -> tuple[object, ...]:
-        index, action = pair
-        lonely = index if alone and alone.get(_step(action), 0) >= 2 else -1
+    def group(action: Action) -> tuple[object, ...]:
+        lonely = action.ref if alone and alone.get(_step(action), 0) >= 2 else None
         return (action.change.kind, action.verb is Verb.DELETE, lonely)
 
-    for _, run in groupby(enumerate(actions), key=group):
-        yield [action for _, action in run]
+    for _, run in groupby(actions, key=group):
+        yield list(run)
 
 
 def _skip(action: Action, failed: Mapping[Ref, str], changed: frozenset[Ref]) -> Failure | None:
@@ -194,14 +212,16 @@ class _Watch:
 
     def note(self, actions: Iterable[Action]) -> None:
         """These were just made or changed by us: their new identity is the expected one."""
-        self._made |= {action.ref for action in actions if action.change.kind in self._names}
+        self._made |= {action.ref for action in actions if action.ref.kind in self._names}
 
     def changed(self, run: Sequence[Action]) -> frozenset[Ref]:
         """Refs that these actions touch or need and that are not what was observed. Once changed, changed."""
-        asked = {ref for action in run for ref in (action.ref, *action.needs) if ref.kind in self._names}
+        asked = {ref for needs in {action.needs for action in run} for ref in needs if ref.kind in self._names}
+        asked |= {action.ref for action in run if action.ref.kind in self._names}
         if not asked:
             return frozenset()
-        now = observe(self._kinds, self._node, self._scope, {ref.kind for ref in asked})
+        here = dict.fromkeys(line.netns for action in run for line in action.lines)
+        now = observe(self._kinds, self._node, self._scope._replace(netns=tuple(here)), {ref.kind for ref in asked})
         for name in now:
             if now.failure(name):
                 return frozenset(asked)

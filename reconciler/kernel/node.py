@@ -6,16 +6,16 @@ import os
 import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from reconciler.engine.kind import Dump, ObservationFailed, Place
 from reconciler.engine.model import Action, StagedFile
 from reconciler.engine.round import Failure
-from reconciler.kernel import netns as namespaces
 from reconciler.kernel.decoded import Decoded, after
 from reconciler.kernel.netlink import RouteSocket
+from reconciler.kernel.spaces import Spaces
 from reconciler.kernel.tools import read_tool, run_actions
 from reconciler.wire import netlink as wire
 from reconciler.wire.bulk import Ages, payloads
@@ -33,6 +33,7 @@ class KernelNode:
         self._socket: RouteSocket | None = None
         self._remembered: dict[tuple[str, Dump, object], tuple[tuple[Place, tuple[bytes, ...]], Any]] = {}
         self._messages: dict[tuple[str, Dump, object], Decoded[Any]] = {}
+        self._spaces = Spaces()
 
     def close(self) -> None:
         if self._socket is not None:
@@ -40,6 +41,13 @@ class KernelNode:
             self._socket = None
 
     # -- Reader ----------------------------------------------------------------------------
+
+    def visit(self, netns: Sequence[str]) -> AbstractContextManager[Mapping[str, str]]:
+        gone = self._spaces.forget_gone()
+        if gone:
+            self._remembered = {slot: found for slot, found in self._remembered.items() if slot[0] not in gone}
+            self._messages = {slot: found for slot, found in self._messages.items() if slot[0] not in gone}
+        return self._spaces.visit(netns)
 
     def dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
         if not netns:
@@ -50,7 +58,14 @@ class KernelNode:
             except ObservationFailed:
                 self.close()  # whatever is left unread in it must not answer the next question
                 raise
-        return namespaces.inside(netns, lambda: _dump_once(request))
+        visited = self._spaces.socket(netns)
+        if visited is None:
+            return self._spaces.inside(netns, lambda: _dump_once(request))
+        try:
+            return visited.dump(request)
+        except ObservationFailed:
+            self._spaces.close(netns)
+            raise
 
     def decoded(self, netns: str, request: Dump, decode: Callable[[Place, tuple[bytes, ...]], T]) -> T:
         place = Place(netns, self.interfaces(netns))
@@ -78,16 +93,19 @@ class KernelNode:
         return now.rows
 
     def interfaces(self, netns: str) -> Mapping[int, str]:
+        return self._spaces.interfaces(netns, lambda: self._ask_interfaces(netns)) if netns else self._ask_interfaces(netns)
+
+    def _ask_interfaces(self, netns: str) -> Mapping[int, str]:
         try:
             return _names(self.dump(netns, NAMES_ONLY))
         except wire.Malformed as error:
             raise ObservationFailed(f"the list of interfaces cannot be read: {error}") from error
 
     def tool(self, netns: str, words: Sequence[str]) -> str:
-        return read_tool(netns, words)
+        return read_tool(netns, words, self._spaces.known(netns))
 
     def read(self, netns: str, path: str) -> bytes | None:
-        return namespaces.inside(netns, lambda: _read(path))
+        return self._spaces.inside(netns, lambda: _read(path))
 
     def names(self, path: str) -> tuple[str, ...]:
         try:
@@ -107,7 +125,7 @@ class KernelNode:
             staged.append(failure)
             if failure is None:
                 ready.append(action)
-        done = iter(run_actions(ready))
+        done = iter(run_actions(ready, self._spaces.known))
         return [failure if failure is not None else next(done) for failure in staged]
 
 

@@ -6,18 +6,23 @@ line whose output is the proof (the sentinel).
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain, groupby
+from typing import NamedTuple, Protocol
 
 from reconciler.engine.kind import ObservationFailed, ToolMissing
 from reconciler.engine.model import Action, Line
 from reconciler.engine.round import Failure
+from reconciler.kernel.netns import Identity, inside
 
+WORKERS = max(2, min(8, os.cpu_count() or 2))  # namespaces in which tools run at once
 TIMEOUT = 120  # seconds; a tool that takes longer hangs
 _FAILED = re.compile(r"^Command failed -:(\d+)", re.MULTILINE)
 # What a batch may do at all, whatever a template says: `ip -batch` would run `netns exec` and `vrf exec`.
@@ -28,11 +33,16 @@ _OBJECTS = {
 _SENTINEL = {"ip": ("link show dev lo", "lo: <"), "bridge": ("vlan show dev lo", "vlan-id")}
 
 
+class _Run(Protocol):
+    """`run_tool` in one namespace."""
+
+    def __call__(self, words: Sequence[str], *, stdin: str | None = None) -> subprocess.CompletedProcess[str]: ...
+
+
 class Command(NamedTuple):
     """One line of one action: the tool, and everything behind it as written."""
 
     action: int  # index of its action
-    netns: str
     tool: str
     rest: str
     family: str = ""  # "-6": an option of `ip`, which a line inside a batch cannot have
@@ -51,14 +61,24 @@ class ToolNotInstalled(ToolFailed):
     """A tool that is not there at all."""
 
 
-def run_tool(netns: str, words: Sequence[str], *, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run one tool with its words, in a namespace. Raises ToolFailed when it cannot be run to an end."""
-    argv = [*words] if not netns else [*_enter(netns, words[0]), *words[1:]]
-    for program in {argv[0], words[0]}:
-        if shutil.which(program) is None:
-            raise ToolNotInstalled(f"{program} is not installed; it comes with {_PACKAGE.get(program, program)}")
+def run_tool(
+    netns: str, words: Sequence[str], *, stdin: str | None = None, known: Identity | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one tool with its words, started by a thread inside the namespace: it needs no process of its own to get there.
+
+    known: only if the namespace is this one. Raises ToolFailed when it cannot be run to an end.
+    """
+    if shutil.which(words[0]) is None:
+        raise ToolNotInstalled(f"{words[0]} is not installed; it comes with {_PACKAGE.get(words[0], words[0])}")
     try:
-        return subprocess.run(argv, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
+        return inside(netns, lambda: _run(words, stdin), known)
+    except ObservationFailed as failure:
+        raise ToolFailed(str(failure)) from failure
+
+
+def _run(words: Sequence[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(words, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
                               capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)  # fmt: skip
     except subprocess.TimeoutExpired:
         raise ToolFailed(f"{words[0]} did not end within {TIMEOUT} s and was stopped") from None
@@ -74,20 +94,13 @@ _PACKAGE = {
     "sysctl": "procps",
     "mv": "coreutils",
     "rm": "coreutils",
-    "nsenter": "util-linux",
 }
 
 
-def _enter(netns: str, tool: str) -> list[str]:
-    if tool in ("ip", "bridge", "tc"):
-        return [tool, "-n", netns]
-    return ["nsenter", f"--net=/run/netns/{netns}", tool]
-
-
-def read_tool(netns: str, words: Sequence[str]) -> str:
+def read_tool(netns: str, words: Sequence[str], known: Identity | None = None) -> str:
     """What a read-only command prints. Raises ObservationFailed when it fails in any way."""
     try:
-        done = run_tool(netns, words)
+        done = run_tool(netns, words, known=known)
     except ToolNotInstalled as missing:
         raise ToolMissing(str(missing)) from missing
     except ToolFailed as failure:
@@ -97,30 +110,52 @@ def read_tool(netns: str, words: Sequence[str]) -> str:
     return done.stdout
 
 
-def run_actions(actions: Sequence[Action]) -> list[Failure | None]:
-    """Run the lines of the actions, in order; see `reconciler.engine.round.Executor`."""
+def run_actions(actions: Sequence[Action], known: Callable[[str], Identity | None] = lambda netns: None) -> list[Failure | None]:
+    """Run the lines of the actions; see `reconciler.engine.round.Executor`. In order inside each namespace, several of these at once.
+
+    known: the namespaces that stood under these names when they were observed; others are not touched.
+    """
     failures: list[Failure | None] = [None] * len(actions)
-    commands = [_command(index, line) for index, action in enumerate(actions) for line in action.lines]
-    for (tool, netns, _), group in groupby(commands, key=lambda command: (command.tool, command.netns, command.family)):
+    places: dict[str, list[Command]] = {}
+    for index, action in enumerate(actions):
+        for line in action.lines:
+            places.setdefault(line.netns, []).append(_command(index, line))
+
+    def work(netns: str) -> list[tuple[Command, Failure | None]]:
+        return _in_order(partial(run_tool, netns, known=known(netns)), places[netns])
+
+    if len(places) > 1:
+        with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="tools") as pool:
+            done = list(pool.map(work, places))
+    else:
+        done = [work(netns) for netns in places]
+    for command, failure in chain.from_iterable(done):
+        if failure is not None and failures[command.action] is None:
+            failures[command.action] = failure
+    return failures
+
+
+def _in_order(run: _Run, commands: Sequence[Command]) -> list[tuple[Command, Failure | None]]:
+    """The commands of one namespace, in as few processes as their tools allow."""
+    done: list[tuple[Command, Failure | None]] = []
+    for (tool, _), group in groupby(commands, key=lambda command: (command.tool, command.family)):
         batch = list(group)
         try:
-            found = _RUN.get(tool, _each)(netns, batch)
+            found = _RUN.get(tool, _each)(run, batch)
         except ToolFailed as failure:
             found = [Failure(str(failure))] * len(batch)
-        for command, one in zip(batch, found, strict=True):
-            if one is not None and failures[command.action] is None:
-                failures[command.action] = one
-    return failures
+        done += zip(batch, found, strict=True)
+    return done
 
 
 def _command(action: int, line: Line) -> Command:
     tool, _, rest = line.words.partition(" ")
     if tool == "ip" and rest.startswith(("-6 ", "-4 ")):
-        return Command(action, line.netns, tool, rest[3:], rest[:2])
-    return Command(action, line.netns, tool, rest)
+        return Command(action, tool, rest[3:], rest[:2])
+    return Command(action, tool, rest)
 
 
-def _batch(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
+def _batch(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
     """`ip -batch` and `bridge -batch`: a refused line is named and the rest runs; a line that the tool
     cannot read ends it all, which the missing sentinel tells."""
     tool = batch[0].tool
@@ -131,7 +166,7 @@ def _batch(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
     sentinel, proof = _SENTINEL[tool]
     text = "\n".join([*(command.rest for command in batch), sentinel, ""])
     family = [batch[0].family] if batch[0].family else []
-    done = run_tool(netns, (tool, *family, "-force", "-batch", "-"), stdin=text)
+    done = run((tool, *family, "-force", "-batch", "-"), stdin=text)
     failures: list[Failure | None] = [None] * len(batch)
     for number, message in _refused(done.stderr):
         if number <= len(batch):
@@ -152,22 +187,22 @@ def _refused(stderr: str) -> Iterable[tuple[int, str]]:
         start = stderr.find("\n", match.end()) + 1 or len(stderr)
 
 
-def _nft(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
+def _nft(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
     """One transaction: all lines or none. Refused, each action is tried in one of its own."""
     text = "".join(" ".join(command.words[1:]) + "\n" for command in batch)
-    done = run_tool(netns, ("nft", "-f", "-"), stdin=text)
+    done = run(("nft", "-f", "-"), stdin=text)
     if done.returncode == 0:
         return [None] * len(batch)
     if batch[0].action != batch[-1].action:
-        return [failure for _, own in groupby(batch, key=lambda command: command.action) for failure in _nft(netns, list(own))]
+        return [failure for _, own in groupby(batch, key=lambda command: command.action) for failure in _nft(run, list(own))]
     return [Failure(_first_line(done.stderr) or f"nft: exit status {done.returncode}")] * len(batch)
 
 
-def _each(netns: str, batch: Sequence[Command]) -> list[Failure | None]:
+def _each(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
     """Tools without a batch mode that tells which line failed: a process for each line."""
     failures: list[Failure | None] = []
     for command in batch:
-        done = run_tool(netns, command.words)
+        done = run(command.words)
         message = _first_line(done.stderr) or f"exit status {done.returncode}"
         failures.append(None if done.returncode == 0 else Failure(message))
     return failures
