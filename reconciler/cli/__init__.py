@@ -29,12 +29,17 @@ class _Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.VERBS)
 
+    LASTING: ClassVar[frozenset[str]] = frozenset({"run", "lab"})  # verbs that live on
+
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        import gc
         import importlib
 
         module = self.VERBS.get(name)
         if module is None:
             return None
+        if name not in self.LASTING:
+            gc.disable()  # ten thousand nodes make many values, all of which live as long as the command
         found: click.Command = getattr(importlib.import_module(f"reconciler.cli.{module}"), name)
         return found
 

@@ -90,13 +90,9 @@ def cleanup(yes: bool, root: str) -> int:
 
 
 def _converge(name: str, title: str, scope: Scope, limits: Limits, *, expect: str = "", confirmed: str = "") -> int:
-    import gc
-
     from reconciler.kernel.node import KernelNode
     from reconciler.kinds import all_kinds
 
-    gc.freeze()  # what is here stays; a round makes tens of thousands of values that all live as long as it does
-    gc.disable()
     io = KernelNode()
     try:
         with screen.progress(f"{name} ") as step:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import Any, get_args, get_type_hints
 
 import jinja2
@@ -163,17 +164,18 @@ class Renderer:
 
 
 def _with_lines(kind: Kind[Any], verb: Verb, actions: list[Action], records: list[list[str]]) -> list[Action]:
-    prefixes, netns_of = kind.prefixes, kind.netns
+    lines_of_all = [words for record in records for words in record]
+    if not all(map(str.startswith, lines_of_all, repeat(kind.prefixes))):
+        strange = next(words for words in lines_of_all if not words.startswith(kind.prefixes))
+        raise BadWord(f"the line {strange!r} is not among those of kind {kind.name}")
+    if not all(records):
+        raise BadWord(f"the template of {kind.name} gave no line")
+    netns_of = kind.netns
     staged = kind.staged if verb is not Verb.DELETE and type(kind).staged is not Kind.staged else None
     done: list[Action] = []
     for (_, change, ref, needs, _, _, note, held), record in zip(actions, records, strict=True):
-        row = change.old if verb is Verb.DELETE else change.new
+        row = change[1] if verb is Verb.DELETE else change[2]
         netns = netns_of(row)
-        for words in record:
-            if not words.startswith(prefixes):
-                raise BadWord(f"the line {words!r} is not among those of kind {kind.name}")
-        if not record:
-            raise BadWord(f"the template of {kind.name} gave no line")
         lines = tuple([Line(netns, words) for words in record])
         done.append(Action(verb, change, ref, needs, lines, staged(row) if staged else (), note, held))
     return done
