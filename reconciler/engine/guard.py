@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from reconciler.engine.diff import NOT_WANTED
@@ -16,6 +16,20 @@ class Limits(NamedTuple):
 
     share: float = 0.3
     floor: int = 20
+
+
+Hold = Callable[[Action], str]  # why an action must not run now; "" when it may
+
+
+def builds_only(action: Action) -> str:
+    """For a plan of content that may be out of date: it creates and repairs, and takes nothing away."""
+    takes = action.verb is Verb.DELETE or action.change.replace
+    return "made from the content kept on disk, which may be out of date: nothing is deleted or replaced" if takes else ""
+
+
+def hold(actions: Iterable[Action], why: Hold) -> list[Action]:
+    """The actions, those that must not run now held."""
+    return [action._replace(held=reason) if not action.held and (reason := why(action)) else action for action in actions]
 
 
 def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], conflicts: Sequence[Conflict]) -> list[Action]:
@@ -80,7 +94,9 @@ class _Present:
 def limit(kinds: Kinds, seen: Seen, actions: Iterable[Action], limits: Limits) -> Refusal | None:
     """Refuse a plan that takes away too much at once, until a person confirms its digest."""
     going = Counter(
-        action.change.kind for action in actions if action.verb is Verb.DELETE and (action.note == NOT_WANTED or action.change.replace)
+        action.change.kind
+        for action in actions
+        if action.verb is Verb.DELETE and action.held in ("", WAITS) and (action.note == NOT_WANTED or action.change.replace)
     )
     for name, count in going.items():
         if count <= limits.floor:

@@ -8,20 +8,24 @@ from collections.abc import Iterable
 from reconciler.engine import guard
 from reconciler.engine.assign import assign
 from reconciler.engine.diff import diff
-from reconciler.engine.guard import Limits
+from reconciler.engine.guard import Hold, Limits
 from reconciler.engine.kind import Kinds
 from reconciler.engine.model import WAITS, Action, Plan, Seen, Wanted
 from reconciler.engine.order import order
 from reconciler.engine.render import Renderer
 
 
-def make_plan(node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen: Seen, limits: Limits = Limits()) -> Plan:
+def make_plan(
+    node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen: Seen, limits: Limits = Limits(), hold: Hold | None = None
+) -> Plan:
     """What would have to run on `node` for `seen` to become `wanted`, in order, as the lines themselves."""
     if seen.absent:
         wanted = wanted.without(seen.absent)
     wanted = assign(kinds, wanted, seen)
     found = diff(kinds, wanted, seen)
     actions = order(kinds, wanted, seen, found.changes)
+    if hold is not None:
+        actions = guard.hold(actions, hold)
     actions = guard.block(kinds, wanted, seen, actions, found.conflicts)
     rendered = renderer.render(actions)
     if any(after.held != before.held for before, after in zip(actions, rendered, strict=True)):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
-from reconciler.engine.guard import Limits
+from reconciler.engine.guard import Hold, Limits
 from reconciler.engine.kind import Kind, Kinds, Reader, Scope
 from reconciler.engine.model import Action, Line, Owner, Plan, Ref, Seen, Verb
 from reconciler.engine.observe import observe
@@ -111,18 +111,20 @@ class Round:
         self._node, self._kinds, self._limits, self._name = node, kinds, limits, name
         self._renderer = Renderer(kinds)
 
-    def plan(self, scope: Scope) -> tuple[Plan, Seen]:
-        """What would run now."""
+    def plan(self, scope: Scope, hold: Hold | None = None) -> tuple[Plan, Seen]:
+        """What would run now; `hold` says of each action why it must not."""
         seen = observe(self._kinds, self._node, scope)
-        return make_plan(self._name, self._kinds, self._renderer, scope.wanted, seen, self._limits), seen
+        return make_plan(self._name, self._kinds, self._renderer, scope.wanted, seen, self._limits, hold), seen
 
-    def converge(self, scope: Scope, *, confirmed: str = "", expect: str = "", progress: Progress = silent) -> Result:
+    def converge(
+        self, scope: Scope, *, confirmed: str = "", expect: str = "", progress: Progress = silent, hold: Hold | None = None
+    ) -> Result:
         """Plan and run until nothing is left to do, or nothing more can be done.
 
         confirmed: a digest that a person has confirmed; lifts the guard for that plan.
         expect: run only if the first plan has this digest.
         """
-        plan, seen = self.plan(scope)
+        plan, seen = self.plan(scope, hold)
         plans, outcomes = [plan], list[Outcome]()
         errors: list[str] = []
         if expect and plan.digest != expect:
@@ -137,7 +139,7 @@ class Round:
                 break
             fresh = self._execute(todo, scope, seen, history.alone, progress)
             outcomes += fresh
-            plan, seen = self.plan(scope)
+            plan, seen = self.plan(scope, hold)
             plans.append(plan)
             if plan.actions:
                 history.note(fresh)
