@@ -9,11 +9,13 @@ PROTOCOL = 94  # of routes, rules, nexthops, neighbours, addresses; not in /etc/
 
 
 def exclusive(netns: str, dev: str, seen: Seen) -> Owner:
-    """OURS for whatever hangs on a VXLAN device of ours: what is there and not wanted is drift.
+    """OURS for whatever hangs on a VXLAN device of ours in the node's namespace: what is there and not wanted is drift.
 
-    Anywhere else (bridges of ours too) entries without a mark of their own are somebody's.
+    Anywhere else (bridges of ours too, and a pod's namespace) entries without a mark of their own are somebody's.
     """
-    for link in seen.at("link", (netns, dev)):
-        if link.group == GROUP and link.type == "vxlan":
-            return Owner.OURS
-    return Owner.FOREIGN
+    return Owner.OURS if not netns and on_vxlan_of_ours(netns, dev, seen) else Owner.FOREIGN
+
+
+def on_vxlan_of_ours(netns: str, dev: str, seen: Seen) -> bool:
+    """Whether a device is a VXLAN device that we made."""
+    return any(link.group == GROUP and link.type == "vxlan" for link in seen.at("link", (netns, dev)))

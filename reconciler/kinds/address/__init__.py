@@ -9,11 +9,13 @@ from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.address.decode import REQUEST, decode
 from reconciler.kinds.address.row import Address, AddressKey
-from reconciler.kinds.marks import PROTOCOL, exclusive
+from reconciler.kinds.marks import PROTOCOL, exclusive, on_vxlan_of_ours
 from reconciler.kinds.needs import on_link
 
-__all__ = ["KIND", "Address", "AddressKey", "address"]
+__all__ = ["KIND", "Address", "AddressKey", "address", "marked"]
 
+IFNAMSIZ = 16  # bytes, with the one that ends it (include/uapi/linux/if.h)
+IPV6_METRIC = 256  # IP6_RT_PRIO_ADDRCONF, which the kernel takes where none is given
 RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR = 5, 9  # include/uapi/linux/rtnetlink.h
 
 
@@ -22,8 +24,28 @@ def address(netns: str, dev: str, prefix: str, **more: object) -> Address:
     return Address(AddressKey(netns, dev, str(ip_interface(prefix))), **more)  # type: ignore[arg-type]
 
 
+def marked(row: Address) -> Address:
+    """With a mark of ours that every iproute2 can set, for a device that is not ours alone (in a pod's namespace).
+
+    IPv4: the label "DEV:94", where it fits. IPv6: the kernel's own metric, said aloud: it changes nothing and reads back.
+    """
+    return row._replace(metric=IPV6_METRIC) if _ipv6(row) else row._replace(label=_label(row.key.dev))
+
+
+def _label(dev: str) -> str:
+    label = f"{dev}:{PROTOCOL}"
+    return label if len(label) < IFNAMSIZ else ""
+
+
+def _has_mark(row: Address) -> bool:
+    """Whether it bears the mark; one that has no room for it counts as marked."""
+    return row.metric == IPV6_METRIC if _ipv6(row) else row.label == _label(row.key.dev)
+
+
 class AddressKind(Kind[Address]):
     """Known as ours by hanging on a VXLAN device of ours, or by IFA_PROTO 94 where somebody's tools could set it.
+
+    In a pod's namespace the pod may add addresses to the device too: there ours are those that bear a mark (see `marked`).
 
     On links of others an address that is missing is added, one that equals is
     equal, one that differs is a conflict, and none is ever deleted. What the
@@ -50,6 +72,8 @@ class AddressKind(Kind[Address]):
     def owner(self, row: Address, seen: Seen) -> Owner:
         if row.proto == PROTOCOL:
             return Owner.OURS
+        if row.key.netns and _has_mark(row):
+            return Owner.OURS if on_vxlan_of_ours(row.key.netns, row.key.dev, seen) else Owner.FOREIGN
         return exclusive(row.key.netns, row.key.dev, seen)
 
     def needs(self, row: Address) -> tuple[Ref, ...]:
@@ -57,9 +81,10 @@ class AddressKind(Kind[Address]):
 
     def differs(self, old: Address, new: Address) -> tuple[str, ...]:
         found = super().differs(old, new)
-        if _ipv6(new):
-            return tuple(name for name in found if name != "scope")
-        return found
+        settled = {"scope"} if _ipv6(new) else set[str]()
+        if _has_mark(new):  # somebody's address without our mark that says the same is there already
+            settled |= {"metric"} if _ipv6(new) and not old.metric else {"label"} if not old.label else set()
+        return tuple(name for name in found if name not in settled)
 
     def normal(self, row: Address) -> Address:
         return address(*row.key, **{name: value for name, value in row._asdict().items() if name != "key"})

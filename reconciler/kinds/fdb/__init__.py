@@ -8,11 +8,12 @@ from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.fdb.decode import AGES, REQUEST, decode, many
 from reconciler.kinds.fdb.row import Fdb, FdbKey
-from reconciler.kinds.marks import exclusive
+from reconciler.kinds.marks import exclusive, on_vxlan_of_ours
 from reconciler.kinds.needs import on_link
 
 __all__ = ["KIND", "Fdb", "FdbKey", "entry"]
 
+FLOOD = "00:00:00:00:00:00"  # whatever no other entry knows goes to each of its destinations
 RTNLGRP_NEIGH = 3  # include/uapi/linux/rtnetlink.h
 
 
@@ -22,7 +23,10 @@ def entry(netns: str, dev: str, mac: str, dst: str, port: int = 0, **more: objec
 
 
 class FdbKind(Kind[Fdb]):
-    """Known as ours by its link: the kernel keeps no mark on a forwarding entry."""
+    """Known as ours by its link: the kernel keeps no mark on a forwarding entry.
+
+    In a pod's namespace only where to flood to (the all-zero MAC) is ours; what else the pod states there is its own.
+    """
 
     name = "fdb"
     rank = 40
@@ -38,6 +42,8 @@ class FdbKind(Kind[Fdb]):
     def owner(self, row: Fdb, seen: Seen) -> Owner:
         if row.key.to and any(getattr(link.info, "group", "") == row.key.to for link in seen.at("link", (row.key.netns, row.key.dev))):
             return Owner.FOREIGN  # the kernel's own, made of the device's default destination (`remote`)
+        if row.key.netns and row.key.mac == FLOOD:
+            return Owner.OURS if on_vxlan_of_ours(row.key.netns, row.key.dev, seen) else Owner.FOREIGN
         return exclusive(row.key.netns, row.key.dev, seen)
 
     def needs(self, row: Fdb) -> tuple[Ref, ...]:
