@@ -9,26 +9,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field
 
+from reconciler.spec.section import Mtu, Section, one_or_many
+from reconciler.spec.segments import Membership, Segment, SegmentName
 from reconciler.spec.values import AddressWithPrefix, Cidr, ConflistName, Folder, InterfaceName, NodeName, PublicAddress, Share, SysctlName
-
-
-def one_or_many(value: Any) -> Any:
-    """A single value stands for a list of it."""
-    return [value] if isinstance(value, str) else value
-
 
 Addresses = Annotated[list[AddressWithPrefix], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])]
 PublicAddresses = Annotated[list[PublicAddress], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])]
-Mtu = Annotated[int, Field(ge=68, le=65535)]  # bytes; 68 is IPv4's least (RFC 791)
-
-
-class Section(BaseModel):
-    """camelCase in the file, unknown keys are errors, values are immutable and strictly typed."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, strict=True)
 
 
 class Metadata(Section):
@@ -110,6 +98,8 @@ class ClusterNetwork(Section):
     nodes: dict[NodeName, NodeSpec] = Field(default_factory=dict)
     fabric: Fabric | None = None
     cni: Cni | None = None
+    segments: dict[SegmentName, Segment] = Field(default_factory=dict)
+    membership: Membership = Membership()
     sysctls: dict[SysctlName, int | str | list[int | str] | SysctlSpec] = Field(default_factory=dict)
     resources: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)  # kind → a name for people → the row
     limits: Limits = Limits()
