@@ -12,15 +12,14 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 SUFFIXES = (".yaml", ".yml", ".json")
 POLL = 2.0  # seconds between looks (a stat per file) for file systems that send no events, and changes before a watch began
 GRACE = 2.0  # seconds that a path may be missing before that counts as its content
-_SETTLE, _AT_MOST = 50, 500  # milliseconds: a change is reported after a pause of this, or after this at most
+_SETTLE, _AT_MOST = 0.05, 0.5  # seconds: a change is reported after a pause of this, or after this at most
 
 
 class Content(NamedTuple):
@@ -75,27 +74,31 @@ def _stamps(paths: Iterable[Path]) -> tuple[_Stamp, ...]:
     return tuple(found)
 
 
-class _Folder(NamedTuple):
-    path: str
-    device: int
-    inode: int
+class Folders(Protocol):
+    """Whatever wakes when something in watched folders changes."""
+
+    def watch(self, folders: Iterable[str]) -> bool: ...
+    def wait(self, seconds: float) -> bool: ...
+    def wake(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class ConfigWatch:
     """Calls `changed` from a thread of its own whenever the content is another one than before.
 
-    start() takes the present content as the one that is known.
+    start() takes the present content as the one that is known. `folders` is closed with the watch.
     """
 
-    def __init__(self, paths: Iterable[Path], changed: Callable[[], None], *, poll: float = POLL, grace: float = GRACE) -> None:
+    def __init__(
+        self, paths: Iterable[Path], changed: Callable[[], None], folders: Folders, *, poll: float = POLL, grace: float = GRACE
+    ) -> None:
         self._paths = tuple(paths)
-        self._changed = changed
+        self._changed, self._events = changed, folders
         self._poll, self._grace = poll, grace
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="config-watch", daemon=True)
         self._stamps: tuple[_Stamp, ...] = ()
         self._content = Content("", ())
-        self._watched: tuple[_Folder, ...] = ()
 
     def start(self) -> Content:
         self._stamps = _stamps(self._paths)
@@ -105,51 +108,24 @@ class ConfigWatch:
 
     def stop(self) -> None:
         self._stop.set()
+        self._events.wake()
         if self._thread.is_alive():  # it may never have been started
             self._thread.join(timeout=1)
+        if not self._thread.is_alive():
+            self._events.close()
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            for _ in self._wake_ups():
-                self._look()
-                if self._stop.is_set() or self._folders() != self._watched:
-                    break
+            self._events.watch(_folders(self._paths))
+            self._look()  # what changed before the watch stood
+            if self._events.wait(self._poll):
+                self._settle()
 
-    def _folders(self) -> tuple[_Folder, ...]:
-        """The folders to watch, with what they are: one that was made anew needs a new watch."""
-        folders = {path if path.is_dir() else path.parent for path in self._paths}
-        found: set[_Folder] = set()
-        for folder in folders:
-            with suppress(OSError):
-                status = os.stat(folder)
-                found.add(_Folder(os.path.realpath(folder), status.st_dev, status.st_ino))
-        return tuple(sorted(found))
-
-    def _wake_ups(self) -> Iterator[None]:
-        """One for every pause after changes in the folders, and one for every poll."""
-        from watchfiles import watch
-
-        self._watched = self._folders()
-        if not self._watched:
-            self._stop.wait(self._poll)
-            yield None
-            return
-        try:
-            for _ in watch(
-                *(folder.path for folder in self._watched),
-                watch_filter=None,
-                debounce=_AT_MOST,
-                step=_SETTLE,
-                stop_event=self._stop,
-                rust_timeout=int(self._poll * 1000),
-                yield_on_timeout=True,
-                raise_interrupt=False,
-                recursive=False,
-            ):
-                yield None
-        except OSError:  # a folder went away between the look and the watch, or no inotify watches are left
-            self._stop.wait(self._poll)
-            yield None
+    def _settle(self) -> None:
+        """Let whoever writes come to an end: until nothing happens for a moment, but not for ever."""
+        end = time.monotonic() + _AT_MOST
+        while not self._stop.is_set() and time.monotonic() < end and self._events.wait(_SETTLE):
+            pass
 
     def _look(self) -> None:
         """Compare; a path that is missing gets some time to come back."""
@@ -167,3 +143,8 @@ class ConfigWatch:
         if content != self._content:
             self._content = content
             self._changed()
+
+
+def _folders(paths: Iterable[Path]) -> list[str]:
+    """The folders to watch, those that are there: for a file the one that it is in."""
+    return sorted({os.path.realpath(folder) for path in paths if (folder := path if path.is_dir() else path.parent).is_dir()})

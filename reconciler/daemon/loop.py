@@ -30,6 +30,7 @@ from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import Action, Wanted
 from reconciler.engine.round import Failure
 from reconciler.kernel.events import EventSocket
+from reconciler.kernel.folders import FolderEvents
 from reconciler.kernel.host import observe_host
 from reconciler.kernel.lock import AlreadyRunning, NamespaceLock
 from reconciler.kernel.node import KernelNode
@@ -146,7 +147,7 @@ class Daemon:
         self._events = EventSocket(group for kind in self._kinds.values() for group in kind.events)
         self._node = _ListeningNode(self._events)
         self._inbox = _Inbox()
-        self._watch = ConfigWatch((settings.config, *settings.facts), lambda: self._inbox.put(CONFIG))
+        self._watch = ConfigWatch((settings.config, *settings.facts), lambda: self._inbox.put(CONFIG), FolderEvents())
         self._controller = Controller(
             self._node,
             self._kinds,

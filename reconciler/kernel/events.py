@@ -31,6 +31,7 @@ _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst length, src length, tos, table, protocol, scope, type, flags
 _NHMSG = struct.Struct("=BBBxI")  # family, scope, protocol, flags
 IFLA_IFNAME, IFLA_GROUP = 3, 27
+IFA_ADDRESS, IFA_LOCAL = 1, 2
 NDA_DST, NDA_LLADDR = 1, 2
 RTA_DST, RTA_OIF, RTA_TABLE = 1, 4, 15
 NHA_ID, NHA_OIF = 1, 5
@@ -48,8 +49,9 @@ class Event(NamedTuple):
     group: int = 0  # of the interface, for links
     protocol: int = 0  # of routes, rules and nexthops
     lasting: bool = True  # False for a neighbour or FDB entry that the kernel learned, and for a route that it cached
-    key: str = ""  # neighbour: address; fdb: MAC; route: prefix; nexthop: id; rule: priority
+    key: str = ""  # address: with its prefix length; neighbour: address; fdb: MAC; route: prefix; nexthop: id; rule: priority
     table: int = 0  # of routes
+    port: int = 0  # netlink port of whose request it was; 0: the kernel's own doing, or it does not tell
 
 
 class Heard(NamedTuple):
@@ -130,12 +132,13 @@ def decode(buffer: bytes) -> Iterator[Event]:
     """The notifications in one buffer. Raises Malformed."""
     offset = 0
     while offset + 16 <= len(buffer):
-        length, kind, _, _, _ = wire.HEADER.unpack_from(buffer, offset)
+        length, kind, _, _, port = wire.HEADER.unpack_from(buffer, offset)
         if length < 16 or offset + length > len(buffer):
             raise wire.Malformed(f"a message of {length} bytes with {len(buffer) - offset} left")
         reader = _READERS.get(kind & ~1)  # RTM_DEL* is RTM_NEW* + 1
         if reader is not None:
-            yield reader(buffer, offset + 16, offset + length, bool(kind & 1))
+            event = reader(buffer, offset + 16, offset + length, bool(kind & 1))
+            yield event._replace(port=port) if port else event
         offset += (length + 3) & ~3
 
 
@@ -148,8 +151,11 @@ def _link(buffer: bytes, start: int, end: int, gone: bool) -> Event:
 
 
 def _address(buffer: bytes, start: int, end: int, gone: bool) -> Event:
-    family, _, _, _, index = _IFADDRMSG.unpack_from(buffer, start)
-    return Event("address", gone, family, index)
+    family, length, _, _, index = _IFADDRMSG.unpack_from(buffer, start)
+    found = wire.attributes(buffer, start + 8, end)
+    raw = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS, b"")
+    key = f"{wire.address(raw)}/{length}" if len(raw) in (4, 16) else ""
+    return Event("address", gone, family, index, key=key)
 
 
 def _neighbour(buffer: bytes, start: int, end: int, gone: bool) -> Event:

@@ -52,7 +52,7 @@ def collect(events: EventSocket, until: Callable[[Event], bool], deadline: float
     [
         ("ip link set v0 mtu 1400", {"what": "link", "gone": False, "name": "v0", "group": 0}),
         ("ip link del x0", {"what": "link", "gone": True, "name": "x0", "group": 94}),
-        ("ip addr add 10.94.1.1/32 dev x0", {"what": "address", "gone": False}),
+        ("ip addr add 10.94.1.1/32 dev x0", {"what": "address", "gone": False, "key": "10.94.1.1/32"}),
         ("ip addr del 10.94.0.1/24 dev v0", {"what": "address", "gone": True}),
         (
             "ip neigh add 10.94.0.9 lladdr 02:00:00:00:00:09 dev v0 nud permanent",
