@@ -36,13 +36,18 @@ class Loaded(NamedTuple):
 
 def load_spec(path: str | os.PathLike[str]) -> Loaded:
     """Read a file, or all *.yaml of a folder, merged by section. Raises SpecError."""
+    return load_texts(read_texts(path))
+
+
+def read_texts(path: str | os.PathLike[str]) -> list[tuple[bytes, str]]:
+    """The bytes and the name of each file that a path stands for. Raises SpecError."""
     given = FilePath(path)
-    if given.is_dir():
-        files = sorted(one for one in given.iterdir() if one.suffix in (".yaml", ".yml") and not one.name.startswith("."))
-        if not files:
-            raise SpecError([Problem(Place(str(given)), (), "no *.yaml in this folder", remedy="name the file, or put network.yaml there")])
-        return load_texts((_bytes(one), one.name) for one in files)
-    return load_texts([(_bytes(given), given.name)])
+    if not given.is_dir():
+        return [(_bytes(given), given.name)]
+    files = sorted(one for one in given.iterdir() if one.suffix in (".yaml", ".yml") and not one.name.startswith("."))
+    if not files:
+        raise SpecError([Problem(Place(str(given)), (), "no *.yaml in this folder", remedy="name the file, or put network.yaml there")])
+    return [(_bytes(one), one.name) for one in files]
 
 
 def load_text(text: str | bytes, name: str = "network.yaml") -> Loaded:
