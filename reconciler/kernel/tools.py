@@ -20,8 +20,10 @@ from typing import NamedTuple, Protocol
 from reconciler.engine.kind import ObservationFailed, ToolMissing
 from reconciler.engine.model import Action, Line
 from reconciler.engine.round import Failure
+from reconciler.kernel import packed
 from reconciler.kernel.netns import Identity, inside
 
+MANY = 64  # lines of one tool in a row; from here on those that can be packed are
 WORKERS = max(2, min(8, os.cpu_count() or 2))  # namespaces in which tools run at once
 TIMEOUT = 120  # seconds; a tool that takes longer hangs
 _FAILED = re.compile(r"^Command failed -:(\d+)", re.MULTILINE)
@@ -37,6 +39,12 @@ class _Run(Protocol):
     """`run_tool` in one namespace."""
 
     def __call__(self, words: Sequence[str], *, stdin: str | None = None) -> subprocess.CompletedProcess[str]: ...
+
+
+class _Inside(Protocol):
+    """`inside` one namespace."""
+
+    def __call__(self, call: Callable[[], list[Failure | None]]) -> list[Failure | None]: ...
 
 
 class Command(NamedTuple):
@@ -122,7 +130,8 @@ def run_actions(actions: Sequence[Action], known: Callable[[str], Identity | Non
             places.setdefault(line.netns, []).append(_command(index, line))
 
     def work(netns: str) -> list[tuple[Command, Failure | None]]:
-        return _in_order(partial(run_tool, netns, known=known(netns)), places[netns])
+        tool, space = partial(run_tool, netns, known=known(netns)), partial(inside, netns, known=known(netns))
+        return _in_order(tool, space, places[netns])
 
     if len(places) > 1:
         with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="tools") as pool:
@@ -135,17 +144,38 @@ def run_actions(actions: Sequence[Action], known: Callable[[str], Identity | Non
     return failures
 
 
-def _in_order(run: _Run, commands: Sequence[Command]) -> list[tuple[Command, Failure | None]]:
+def _in_order(run: _Run, space: _Inside, commands: Sequence[Command]) -> list[tuple[Command, Failure | None]]:
     """The commands of one namespace, in as few processes as their tools allow."""
     done: list[tuple[Command, Failure | None]] = []
     for (tool, _), group in groupby(commands, key=lambda command: (command.tool, command.family)):
-        batch = list(group)
-        try:
-            found = _RUN.get(tool, _each)(run, batch)
-        except ToolFailed as failure:
-            found = [Failure(str(failure))] * len(batch)
-        done += zip(batch, found, strict=True)
+        for batch in _cut(list(group)):
+            try:
+                if len(batch) >= MANY and (matches := _matches(batch)):
+                    found = space(partial(packed.send, matches))
+                else:
+                    found = _RUN.get(tool, _each)(run, batch)
+            except (ToolFailed, ObservationFailed) as failure:
+                found = [Failure(str(failure))] * len(batch)
+            done += zip(batch, found, strict=True)
     return done
+
+
+def _cut(commands: list[Command]) -> Iterable[list[Command]]:
+    """Many lines of one tool, cut by the object that they are about; few stay together."""
+    if len(commands) < MANY:
+        return [commands]
+    return [list(group) for _, group in groupby(commands, key=lambda command: command.rest.partition(" ")[0])]
+
+
+def _matches(batch: Sequence[Command]) -> list[packed.Match]:
+    """The lines as they can be packed; none where one cannot."""
+    matches: list[packed.Match] = []
+    for command in batch:
+        match = None if command.family else packed.match(command.tool, command.rest)
+        if match is None:
+            return []
+        matches.append(match)
+    return matches
 
 
 def _command(action: int, line: Line) -> Command:
