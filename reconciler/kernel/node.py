@@ -16,7 +16,7 @@ from reconciler.engine.round import Failure
 from reconciler.kernel.decoded import Decoded, after
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.spaces import Spaces
-from reconciler.kernel.tools import read_tool, run_actions
+from reconciler.kernel.tools import TIMEOUT, read_tool, run_actions
 from reconciler.wire import netlink as wire
 from reconciler.wire.bulk import Ages, payloads
 
@@ -27,9 +27,13 @@ NAMES_ONLY = Dump(wire.RTM_GETLINK, bytes(16) + struct.pack("=HHI", 8, 29, 8))
 
 
 class KernelNode:
-    """Asks and changes the kernel, in the namespace of this process and by name in others."""
+    """Asks and changes the kernel, in the namespace of this process and by name in others.
 
-    def __init__(self) -> None:
+    timeout: seconds after which a tool counts as hanging, and is stopped.
+    """
+
+    def __init__(self, *, timeout: float = TIMEOUT) -> None:
+        self._timeout = timeout
         self._socket: RouteSocket | None = None
         self._remembered: dict[tuple[str, Dump, object], tuple[tuple[Place, tuple[bytes, ...]], Any]] = {}
         self._messages: dict[tuple[str, Dump, object], Decoded[Any]] = {}
@@ -102,7 +106,7 @@ class KernelNode:
             raise ObservationFailed(f"the list of interfaces cannot be read: {error}") from error
 
     def tool(self, netns: str, words: Sequence[str]) -> str:
-        return read_tool(netns, words, self._spaces.known(netns))
+        return read_tool(netns, words, self._spaces.known(netns), self._timeout)
 
     def read(self, netns: str, path: str) -> bytes | None:
         return self._spaces.inside(netns, lambda: _read(path))
@@ -125,7 +129,7 @@ class KernelNode:
             staged.append(failure)
             if failure is None:
                 ready.append(action)
-        done = iter(run_actions(ready, self._spaces.known))
+        done = iter(run_actions(ready, self._spaces.known, self._timeout))
         return [failure if failure is not None else next(done) for failure in staged]
 
 

@@ -25,7 +25,7 @@ from reconciler.kernel.netns import Identity, inside
 
 MANY = 64  # lines of one tool in a row; from here on those that can be packed are
 WORKERS = max(2, min(8, os.cpu_count() or 2))  # namespaces in which tools run at once
-TIMEOUT = 120  # seconds; a tool that takes longer hangs
+TIMEOUT = 120.0  # seconds; a tool that takes longer hangs
 _FAILED = re.compile(r"^Command failed -:(\d+)", re.MULTILINE)
 # What a batch may do at all, whatever a template says: `ip -batch` would run `netns exec` and `vrf exec`.
 _OBJECTS = {
@@ -70,26 +70,26 @@ class ToolNotInstalled(ToolFailed):
 
 
 def run_tool(
-    netns: str, words: Sequence[str], *, stdin: str | None = None, known: Identity | None = None
+    netns: str, words: Sequence[str], *, stdin: str | None = None, known: Identity | None = None, timeout: float = TIMEOUT
 ) -> subprocess.CompletedProcess[str]:
     """Run one tool with its words, started by a thread inside the namespace: it needs no process of its own to get there.
 
-    known: only if the namespace is this one. Raises ToolFailed when it cannot be run to an end.
+    known: only if the namespace is this one. timeout: seconds. Raises ToolFailed when it cannot be run to an end.
     """
     if shutil.which(words[0]) is None:
         raise ToolNotInstalled(f"{words[0]} is not installed; it comes with {_PACKAGE.get(words[0], words[0])}")
     try:
-        return inside(netns, lambda: _run(words, stdin), known)
+        return inside(netns, lambda: _run(words, stdin, timeout), known)
     except ObservationFailed as failure:
         raise ToolFailed(str(failure)) from failure
 
 
-def _run(words: Sequence[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
+def _run(words: Sequence[str], stdin: str | None, timeout: float) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(words, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
-                              capture_output=True, text=True, errors="replace", timeout=TIMEOUT, check=False)  # fmt: skip
+                              capture_output=True, text=True, errors="replace", timeout=timeout, check=False)  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise ToolFailed(f"{words[0]} did not end within {TIMEOUT} s and was stopped") from None
+        raise ToolFailed(f"{words[0]} did not end within {timeout:g} s and was stopped") from None
     except OSError as error:
         raise ToolFailed(f"{words[0]} cannot be started: {error.strerror}") from None
 
@@ -105,10 +105,10 @@ _PACKAGE = {
 }
 
 
-def read_tool(netns: str, words: Sequence[str], known: Identity | None = None) -> str:
+def read_tool(netns: str, words: Sequence[str], known: Identity | None = None, timeout: float = TIMEOUT) -> str:
     """What a read-only command prints. Raises ObservationFailed when it fails in any way."""
     try:
-        done = run_tool(netns, words, known=known)
+        done = run_tool(netns, words, known=known, timeout=timeout)
     except ToolNotInstalled as missing:
         raise ToolMissing(str(missing)) from missing
     except ToolFailed as failure:
@@ -118,7 +118,9 @@ def read_tool(netns: str, words: Sequence[str], known: Identity | None = None) -
     return done.stdout
 
 
-def run_actions(actions: Sequence[Action], known: Callable[[str], Identity | None] = lambda netns: None) -> list[Failure | None]:
+def run_actions(
+    actions: Sequence[Action], known: Callable[[str], Identity | None] = lambda netns: None, timeout: float = TIMEOUT
+) -> list[Failure | None]:
     """Run the lines of the actions; see `reconciler.engine.round.Executor`. In order inside each namespace, several of these at once.
 
     known: the namespaces that stood under these names when they were observed; others are not touched.
@@ -130,7 +132,7 @@ def run_actions(actions: Sequence[Action], known: Callable[[str], Identity | Non
             places.setdefault(line.netns, []).append(_command(index, line))
 
     def work(netns: str) -> list[tuple[Command, Failure | None]]:
-        tool, space = partial(run_tool, netns, known=known(netns)), partial(inside, netns, known=known(netns))
+        tool, space = partial(run_tool, netns, known=known(netns), timeout=timeout), partial(inside, netns, known=known(netns))
         return _in_order(tool, space, places[netns])
 
     if len(places) > 1:
