@@ -9,6 +9,8 @@ from typing import ClassVar
 
 import click
 
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some in every installed package is a tenth of a start
+
 from reconciler import __version__
 from reconciler.cli.trouble import CannotGoOn
 
@@ -60,7 +62,8 @@ def main() -> None:
     try:
         status = command.main(standalone_mode=False, prog_name="plumbline")
         sys.stdout.flush()
-        sys.exit(status if isinstance(status, int) else 0)
+        sys.stderr.flush()
+        os._exit(status if isinstance(status, int) else 0)  # a hundred thousand rows need not be taken apart one by one
     except click.exceptions.Exit as ended:
         sys.exit(ended.exit_code)
     except click.UsageError as error:

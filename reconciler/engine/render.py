@@ -7,7 +7,7 @@ passes `word`. After rendering each line has to begin as its kind's grammar says
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import repeat
 from typing import Any, get_args, get_type_hints
@@ -73,13 +73,43 @@ def _field_names(named_tuple: Any) -> set[str]:
     return names
 
 
+def _word_check(unknown_allowed: bool) -> Callable[[Any], Any]:
+    """Only plain words reach a line: no blank, quote, control or shell character, no leading '-'. Asked for every value."""
+    plain: set[str] = set()
+    remember, is_word = plain.add, _WORD.fullmatch
+
+    def word(value: Any) -> Any:
+        if value.__class__ is str:
+            if value in plain:
+                return value
+            if is_word(value):
+                remember(value)
+                return value
+        elif (value.__class__ is int and value >= 0) or (isinstance(value, str) and is_word(value)):
+            return value
+        if isinstance(value, Unknown):
+            if unknown_allowed:
+                return value
+            raise BadWord(f"{value} is known only on the node")
+        if isinstance(value, tuple) and value and all(_is_part(part) for part in value):
+            return " ".join(value)
+        if isinstance(value, Markup) or value == "":  # what a macro made inside {% autoescape true %}: its parts were checked
+            return value
+        raise BadWord(f"{value!r} is not a plain word")
+
+    return word
+
+
+def _is_part(part: Any) -> bool:
+    return isinstance(part, str) and (part in _OPERATORS or _WORD.fullmatch(part) is not None)
+
+
 class Renderer:
     """Compiles each kind's templates once. `unknown_allowed` is for offline plans, which nobody runs."""
 
     def __init__(self, kinds: Kinds, *, unknown_allowed: bool = False) -> None:
         self._kinds = kinds
         self._unknown_allowed = unknown_allowed
-        self._plain: set[Any] = set()
         self._compiled: dict[tuple[str, Verb], jinja2.Template] = {}
 
     @cached_property
@@ -90,35 +120,11 @@ class Renderer:
             names,
             loader=loader,
             undefined=jinja2.StrictUndefined,
-            finalize=self._word,
+            finalize=_word_check(self._unknown_allowed),
             trim_blocks=True,
             lstrip_blocks=True,
             autoescape=False,
         )
-
-    def _word(self, value: Any) -> Any:
-        """Only plain words reach a line: no blank, quote, control or shell character, no leading '-'."""
-        if value.__class__ is str:
-            if value in self._plain:
-                return value
-        elif value.__class__ is int and value >= 0:
-            return value
-        if isinstance(value, Unknown):
-            if self._unknown_allowed:
-                return value
-            raise BadWord(f"{value} is known only on the node")
-        if isinstance(value, str) and _WORD.fullmatch(value):
-            self._plain.add(value)
-            return value
-        if isinstance(value, tuple) and value and all(self._part(part) for part in value):
-            return " ".join(value)
-        if isinstance(value, Markup) or value == "":  # what a macro made inside {% autoescape true %}: its parts were checked
-            return value
-        raise BadWord(f"{value!r} is not a plain word")
-
-    @staticmethod
-    def _part(part: Any) -> bool:
-        return isinstance(part, str) and (part in _OPERATORS or _WORD.fullmatch(part) is not None)
 
     def _template(self, kind: Kind[Any], verb: Verb) -> jinja2.Template:
         """The kind's template, wrapped so that one render makes the lines of many changes."""

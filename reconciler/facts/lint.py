@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -14,10 +13,11 @@ from reconciler.spec.load import Loaded
 from reconciler.spec.model import SysctlSpec
 from reconciler.spec.problems import Path, Problem
 from reconciler.spec.resources import SELECTOR
+from reconciler.wire.ip import packed
 
 
 class _Network(NamedTuple):
-    """A network as numbers, sortable: family, first address, prefix length."""
+    """A network as numbers, sortable: family, first address, prefix length; `last` is its last address."""
 
     family: int
     first: int
@@ -25,10 +25,7 @@ class _Network(NamedTuple):
     owner: str
     text: str
 
-    @property
-    def last(self) -> int:
-        bits = 32 if self.family == 4 else 128
-        return self.first + (1 << (bits - self.length)) - 1
+    last: int
 
 
 def lint(loaded: Loaded, facts: Facts) -> list[Problem]:
@@ -47,10 +44,20 @@ def lint(loaded: Loaded, facts: Facts) -> list[Problem]:
 
 
 def _number(text: str, owner: str) -> _Network:
-    address, _, length = text.partition("/")
-    family = 6 if ":" in address else 4
-    raw = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, address)
-    return _Network(family, int.from_bytes(raw, "big"), int(length or (128 if family == 6 else 32)), owner, text)
+    address, _, said = text.partition("/")
+    family, bits = (6, 128) if ":" in address else (4, 32)
+    first = int.from_bytes(packed(address), "big")
+    length = int(said) if said else bits
+    return _Network(family, first, length, owner, text, first + (1 << (bits - length)) - 1)
+
+
+def _within(network: _Network, others: Iterable[_Network]) -> _Network | None:
+    """The one of the others that a network lies in."""
+    family, first, _, _, _, last = network
+    for one in others:
+        if one.family == family and one.first <= first and last <= one.last:
+            return one
+    return None
 
 
 def _overlaps(networks: Iterable[_Network]) -> Iterator[tuple[_Network, _Network]]:
@@ -82,9 +89,7 @@ def _pod_cidrs(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
         for text in node.pod_cidrs:
             network = _number(text, node.name)
             networks.append(network)
-            if inside and not any(
-                one.family == network.family and one.first <= network.first and network.last <= one.last for one in inside
-            ):
+            if inside and not _within(network, inside):
                 yield problem_at(
                     loaded, ("nodes", node.name, "podCIDRs"), f"{text} is outside the pod network",
                     f"fabric.podNetwork is {', '.join(one.text for one in inside)}", node=node,
@@ -108,11 +113,11 @@ def _addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
                     loaded, path, f"{one.address} is the address of node {first} too", "every node of a site has its own", node=node
                 )
             number = _number(one.address, node.name)
-            for network in inside:
-                if network.family == number.family and network.first <= number.first <= network.last:
-                    yield problem_at(
-                        loaded, path, f"{one.address} lies inside the pod network {network.text}", "they must not overlap", node=node
-                    )
+            network = _within(number, inside)
+            if network is not None:
+                yield problem_at(
+                    loaded, path, f"{one.address} lies inside the pod network {network.text}", "they must not overlap", node=node
+                )
 
 
 def _public_addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
