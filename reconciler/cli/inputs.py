@@ -18,7 +18,8 @@ from reconciler.facts.lint import lint
 from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts
-from reconciler.intents import Compiled, Context, IntentError, compile_node
+from reconciler.facts.pods import pods_of
+from reconciler.intents import Compiled, Context, IntentError, Remark, compile_node
 from reconciler.intents.blank import blank_node
 from reconciler.kinds import all_kinds
 from reconciler.spec.load import Loaded, load_spec
@@ -30,7 +31,7 @@ class Inputs(NamedTuple):
 
     loaded: Loaded
     facts: Facts
-    warnings: tuple[Problem, ...]
+    warnings: tuple[Problem | Remark, ...]
 
     @property
     def limits(self) -> Limits:
@@ -49,19 +50,21 @@ def read_inputs(path: str | os.PathLike[str], facts: Sequence[str | os.PathLike[
     """Read and judge network.yaml and the manifests. Raises CannotGoOn with every mistake."""
     try:
         loaded = load_spec(path)
-        nodes, wrong = nodes_of(thing for one in facts for thing in read_manifests(one))
+        objects = [thing for one in facts for thing in read_manifests(one)]
+        nodes, wrong = nodes_of(objects)
+        pods, wrong_pods = pods_of(objects)
     except SpecError as error:
         raise CannotGoOn(str(problem) for problem in error.problems) from None
     except BadManifest as error:
         raise CannotGoOn([str(error)]) from None
     if wrong:
         raise CannotGoOn(wrong)
-    built = build_facts(loaded, nodes)
+    built = build_facts(loaded, nodes, pods=pods)
     found = lint(loaded, built)
     errors = [str(problem) for problem in found if problem.severity == "error"]
     if errors:
         raise CannotGoOn(errors)
-    return Inputs(loaded, built, tuple(found))
+    return Inputs(loaded, built, (*found, *(Remark(one) for one in wrong_pods)))
 
 
 def this_node(inputs: Inputs, said: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reconciler.facts.model import Facts, Host, Node
+from reconciler.facts.model import Facts, Host, Node, Pod
 from reconciler.facts.nodes import BadNode, endpoints, node_addresses, parse_node
 from reconciler.spec.load import Loaded
 from reconciler.spec.model import NodeSpec
@@ -29,12 +29,12 @@ def nodes_of(objects: Iterable[tuple[Mapping[str, Any], str]]) -> tuple[list[Nod
     return list(nodes.values()), wrong
 
 
-def build_facts(loaded: Loaded, nodes: Iterable[Node], host: Host | None = None) -> Facts:
-    """All nodes by name."""
+def build_facts(loaded: Loaded, nodes: Iterable[Node], host: Host | None = None, pods: tuple[Pod, ...] | None = None) -> Facts:
+    """All nodes by name, and the pods as they are."""
     merged = {node.name: node for node in nodes}
     for name, said in loaded.spec.nodes.items():
         merged[name] = _over(merged.get(name, Node(name)), said, loaded.where(("nodes", name)))
-    return Facts(merged, host)
+    return Facts(merged, host, pods)
 
 
 def _over(node: Node, said: NodeSpec, where: str) -> Node:

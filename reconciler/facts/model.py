@@ -56,6 +56,30 @@ class Node(NamedTuple):
         return None
 
 
+class Pod(NamedTuple):
+    """One pod, as far as networking goes."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+    node: str = ""  # "": not scheduled yet
+    addresses: tuple[str, ...] = ()  # shortest form; at most one of each family
+    labels: Mapping[str, str] = {}  # never changed by anybody
+    annotations: Mapping[str, str] = {}
+    host_network: bool = False
+    phase: str = ""  # Pending, Running, Succeeded, Failed, Unknown
+    where: str = ""  # who says so, for people: "pods.yaml (Pod default/a)"
+
+    @property
+    def key(self) -> str:
+        """ "default/a": what people call it."""
+        return f"{self.namespace}/{self.name}"
+
+    def address(self, family: int) -> str:
+        """Its address of family 4 or 6; "" where it has none."""
+        return next((one for one in self.addresses if (":" in one) is (family == 6)), "")
+
+
 class HostRoute(NamedTuple):
     """A default route of the host and who made it."""
 
@@ -73,6 +97,7 @@ class Host(NamedTuple):
     default_routes: tuple[HostRoute, ...] = ()
     ipv6: bool = True  # False where IPv6 is switched off (net.ipv6.conf.all.disable_ipv6)
     root: str = ""  # folder that stands for / in `file` rows (a lab's node); empty on a real one
+    namespaces: Mapping[str, str] = {}  # of pods here, "default/a" to the namespace's name or path
 
 
 class Facts(NamedTuple):
@@ -80,3 +105,4 @@ class Facts(NamedTuple):
 
     nodes: Mapping[str, Node]
     host: Host | None = None  # None: offline, or not asked
+    pods: tuple[Pod, ...] | None = None  # None: nobody said which there are, which is not the same as none

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from reconciler.spec.section import Mtu, Port, Section, Vni, one_or_many
 from reconciler.spec.values import InterfaceName
@@ -39,9 +39,9 @@ def interface_address(value: str) -> str:
 
 
 def destination(value: str) -> str:
-    """What a route leads to: a network, or `default` (IPv4) in iproute2's word for it."""
+    """What a route leads to: a network, or `default` in iproute2's word for everything."""
     if value == "default":
-        return DEFAULTS[4]
+        return value
     try:
         return str(ip_network(value))
     except ValueError as error:
@@ -86,6 +86,17 @@ class SegmentRoute(Section):
 
     to: Destination
     via: Gateway
+
+    @property
+    def network(self) -> str:
+        """What it leads to as a network; `default` is everything of its gateway's family."""
+        return DEFAULTS[6 if ":" in self.via else 4] if self.to == "default" else self.to
+
+    @model_validator(mode="after")
+    def _one_family(self) -> Self:
+        if (":" in self.network) is not (":" in self.via):
+            raise ValueError(f"{self.to} and its gateway {self.via} are of two families; give a gateway of the same one")
+        return self
 
 
 class Allow(Section):
