@@ -28,13 +28,16 @@ def said_by(row: Any) -> str:
 def merge(kinds: Kinds, rows: Iterable[Any]) -> tuple[Wanted, list[Clash]]:
     """Equal rows merge and keep both origins; unequal ones of one key clash, the first stays."""
     merged: dict[str, dict[Key, Any]] = {}
+    by_type: dict[type, dict[Key, Any]] = {}
     clashes: list[Clash] = []
     for row in rows:
-        kind = kinds.of(row)
-        mine = merged.setdefault(kind.name, {})
+        mine = by_type.get(row.__class__)
+        if mine is None:
+            mine = by_type[row.__class__] = merged[kinds.of(row).name] = {}
         first = mine.setdefault(row.key, row)
         if first is row:
             continue
+        kind = kinds.of(row)
         end = -kind.uncompared
         if first[1:end] == row[1:end]:
             mine[row.key] = with_fields(first, origin=(*first.origin, *row.origin))

@@ -6,15 +6,40 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from reconciler.engine.merge import Clash, merge
 from reconciler.engine.model import Wanted
-from reconciler.facts.model import Facts
+from reconciler.facts.model import Facts, Node
 from reconciler.kinds import all_kinds
 from reconciler.spec.model import ClusterNetwork
 
+T = TypeVar("T")
 Where = Callable[[tuple[str | int, ...]], str]  # path in the spec → "network.yaml:7", "" where nobody said it
+
+
+class Memo:
+    """Rows of peers that were made before of the very same things, so that one node that joins costs one node's rows.
+
+    A compilation with one gives what it gives without. Who compiles again and again keeps it between.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[Any, dict[str, tuple[Node, list[Any]]]]] = {}
+
+    def each(self, intent: str, local: T, peers: Iterable[Node], make: Callable[[T, Node], list[Any]]) -> Iterator[Any]:
+        """`make(local, peer)` of every peer, in their order."""
+        of, before = self._made.get(intent, (None, {}))
+        if of != local:
+            before = {}
+        now: dict[str, tuple[Node, list[Any]]] = {}
+        for peer in peers:
+            known = before.get(peer.name)
+            if known is None or (known[0] is not peer and known[0] != peer):
+                known = (peer, make(local, peer))
+            now[peer.name] = known
+            yield from known[1]
+        self._made[intent] = (local, now)
 
 
 class Context(NamedTuple):
@@ -24,6 +49,7 @@ class Context(NamedTuple):
     facts: Facts
     node: str
     where: Where
+    memo: Memo | None = None
 
 
 class Remark(NamedTuple):

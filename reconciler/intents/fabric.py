@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from reconciler.engine.model import Origin, Unknown
 from reconciler.facts.model import Node
-from reconciler.intents import Context, IntentError, Remark
+from reconciler.intents import Context, IntentError, Memo, Remark
 from reconciler.intents.forward_accept import forward_accept
 from reconciler.intents.forwarding import forwarding
 from reconciler.intents.masquerade import masquerade
@@ -49,9 +49,8 @@ def rows(context: Context) -> Iterable[Any]:
     yield from forwarding(context, families, Origin("fabric", "forwarding", where))
     if fabric.mode != "direct":
         yield from _device(local, Origin("fabric", "overlay device", context.where(("fabric", "overlay")) or where))
-    for peer in context.facts.nodes.values():
-        if peer.name != context.node:
-            yield from _peer(local, peer)
+    others = (node for node in context.facts.nodes.values() if node.name != context.node)
+    yield from (context.memo or Memo()).each("fabric", local, others, peer_rows)
     if fabric.forward_accept:
         yield from forward_accept(
             fabric.pod_network, Origin("fabric", "forward accept", context.where(("fabric", "forwardAccept")) or where)
@@ -146,27 +145,26 @@ def _device(local: _Local, origin: Origin) -> Iterator[Any]:
             yield Address(AddressKey("", overlay.device, f"{vtep_address(cidr)}/{32 if family == 4 else 128}"), origin=origins)
 
 
-def _peer(local: _Local, peer: Node) -> Iterator[Any]:
+def peer_rows(local: _Local, peer: Node) -> list[Any]:
+    """What one node holds for one other, by their transport. Depends on nothing else, so it can be remembered."""
     how = transport(local.node, peer, local.fabric.mode)
     if how.via == "overlay":
-        yield from _overlay_peer(local, peer, how)
-    elif how.via == "direct":
-        yield from _direct_peer(local, peer, how)
-    else:
-        yield Remark(f"no path from {local.node.name} to {peer.name}: {how.why}", peer.where)
+        return _overlay_peer(local, peer, how)
+    if how.via == "direct":
+        return _direct_peer(local, peer, how)
+    return [Remark(f"no path from {local.node.name} to {peer.name}: {how.why}", peer.where)]
 
 
-def _overlay_peer(local: _Local, peer: Node, how: Transport) -> Iterator[Any]:
+def _overlay_peer(local: _Local, peer: Node, how: Transport) -> list[Any]:
     overlay = local.fabric.overlay
     endpoint = _endpoint(local, peer)
     if endpoint is None:
-        yield Remark(f"{peer.name} has no IPv{local.underlay} address yet: it is left out", peer.where)
-        return
+        return [Remark(f"{peer.name} has no IPv{local.underlay} address yet: it is left out", peer.where)]
     address, port = endpoint
     origins = (Origin("fabric", f"node {peer.name}", peer.where, f"overlay: {how.why}"),)
     device = overlay.device
     mac = vtep_mac(peer.name, overlay.vni)
-    yield Fdb(FdbKey("", device, mac), address, 0 if port == overlay.port else port, origin=origins)
+    rows: list[Any] = [Fdb(FdbKey("", device, mac), address, 0 if port == overlay.port else port, origin=origins)]
     mtu = _overlay_route_mtu(local, peer)
     nexthops: dict[Family, NexthopKey] = {}
     for cidr in peer.pod_cidrs:
@@ -175,9 +173,10 @@ def _overlay_peer(local: _Local, peer: Node, how: Transport) -> Iterator[Any]:
         if key is None:
             via = link_local(mac) if six else vtep_address(cidr)
             key = nexthops[6 if six else 4] = NexthopKey("", device, via)
-            yield Neighbour(NeighbourKey("", device, via), mac, origin=origins)
-            yield Nexthop(key, onlink=not six, origin=origins)
-        yield Route(RouteKey("", MAIN, cidr, IPV6_METRIC if six else 0), nexthop=key, mtu=mtu, origin=origins)
+            rows.append(Neighbour(NeighbourKey("", device, via), mac, origin=origins))
+            rows.append(Nexthop(key, onlink=not six, origin=origins))
+        rows.append(Route(RouteKey("", MAIN, cidr, IPV6_METRIC if six else 0), nexthop=key, mtu=mtu, origin=origins))
+    return rows
 
 
 def _endpoint(local: _Local, peer: Node) -> tuple[str, int] | None:
@@ -199,13 +198,16 @@ def _overlay_route_mtu(local: _Local, peer: Node) -> int:
     return theirs if theirs < local.mtu else 0
 
 
-def _direct_peer(local: _Local, peer: Node, how: Transport) -> Iterator[Any]:
+def _direct_peer(local: _Local, peer: Node, how: Transport) -> list[Any]:
     """Plain routes: a carrier loss deletes nexthop objects and their routes for good."""
     origins = (Origin("fabric", f"node {peer.name}", peer.where, f"direct: {how.why}"),)
     mtu = peer.mtu if peer.mtu is not None and isinstance(local.uplink_mtu, int) and peer.mtu < local.uplink_mtu else 0
+    rows: list[Any] = []
     for cidr in peer.pod_cidrs:
         six = ":" in cidr
         gateway = peer.address(gateway_family(local.node, peer, 6 if six else 4))
         if gateway is None:
             continue  # transport() has made sure that there is one
-        yield Route(RouteKey("", MAIN, cidr, IPV6_METRIC if six else 0), via=gateway.address, dev=local.uplink, mtu=mtu, origin=origins)
+        key = RouteKey("", MAIN, cidr, IPV6_METRIC if six else 0)
+        rows.append(Route(key, via=gateway.address, dev=local.uplink, mtu=mtu, origin=origins))
+    return rows
