@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +84,15 @@ class Reader(Protocol):
         asked for messages only that were not in the dump before; a dump that did not change at all gives the very list again.
         """
 
+    def nft_dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
+        """All messages of a complete dump of nftables (nfnetlink): `body` begins with nfgenmsg."""
+
+    def of_ruleset(self, netns: str, what: Hashable, ask: Callable[[], T]) -> T:
+        """What `ask` tells of nftables, remembered under `what` for as long as nobody has changed the namespace's ruleset.
+
+        The kernel counts changes (NFT_MSG_GETGEN): one small question in place of `ask`, which may run a tool.
+        """
+
     def interfaces(self, netns: str) -> Mapping[int, str]:
         """Index to name of every interface of a namespace."""
 
@@ -135,6 +144,7 @@ class Kind(ABC, Generic[R]):
     uncompared: ClassVar[int] = 1  # trailing fields that are not compared: handles and origin
     detach_first: ClassVar[bool] = False  # deleted explicitly before a parent that dies (far faster)
     shares_keys: ClassVar[bool] = False  # the kernel holds our row beside a foreign one of the same key
+    joins: ClassVar[str] = ""  # kinds of one value here, side by side in a plan, run together: in one transaction of their tool
     rechecked: ClassVar[bool] = False  # its name can change hands: looked at again before it is written to
     deletes: ClassVar[bool] = True  # False: a row that leaves the spec stays as it is
     poll: ClassVar[float | None] = None  # seconds between looks, where the kernel sends no event

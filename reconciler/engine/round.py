@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reconciler.engine.guard import Hold, Limits
 from reconciler.engine.kind import Kind, Kinds, Reader, Scope
-from reconciler.engine.model import Action, Line, Owner, Plan, Ref, Seen, Verb
+from reconciler.engine.model import Action, Line, Owner, Plan, Ref, Seen, Verb, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.pipeline import make_plan
 from reconciler.engine.render import Renderer
@@ -105,16 +105,21 @@ class _History:
 
 
 class Round:
-    """Converges one node. Holds no state between calls but the compiled templates."""
+    """Converges one node. Keeps the compiled templates between calls, and what was found to be in order: the same is so again."""
 
     def __init__(self, node: Node, kinds: Kinds, *, limits: Limits = Limits(), name: str = "") -> None:
         self._node, self._kinds, self._limits, self._name = node, kinds, limits, name
         self._renderer = Renderer(kinds)
+        self._settled: tuple[Wanted, Seen, Plan] | None = None
 
     def plan(self, scope: Scope, hold: Hold | None = None) -> tuple[Plan, Seen]:
         """What would run now; `hold` says of each action why it must not."""
         seen = observe(self._kinds, self._node, scope)
-        return make_plan(self._name, self._kinds, self._renderer, scope.wanted, seen, self._limits, hold), seen
+        if self._settled is not None and self._settled[0] is scope.wanted and self._settled[1] == seen:
+            return self._settled[2], seen
+        plan = make_plan(self._name, self._kinds, self._renderer, scope.wanted, seen, self._limits, hold)
+        self._settled = (scope.wanted, seen, plan) if plan.empty else None
+        return plan, seen
 
     def converge(
         self, scope: Scope, *, confirmed: str = "", expect: str = "", progress: Progress = silent, hold: Hold | None = None
@@ -153,7 +158,7 @@ class Round:
         outcomes: list[Outcome] = []
         failed: dict[Ref, str] = {}
         watch = _Watch(self._node, self._kinds, scope, seen)
-        for run in _runs(actions, alone):
+        for run in _runs(self._kinds, actions, alone):
             ready = run
             changed = watch.changed(run)
             if failed or changed:
@@ -174,12 +179,13 @@ class Round:
         return outcomes
 
 
-def _runs(actions: Iterable[Action], alone: Mapping[_Step, int]) -> Iterable[list[Action]]:
-    """Runs of one kind and verb; an action whose batch ended early twice before runs by itself."""
+def _runs(kinds: Kinds, actions: Iterable[Action], alone: Mapping[_Step, int]) -> Iterable[list[Action]]:
+    """Runs of one kind (or of kinds that join) and verb; an action whose batch ended early twice before runs by itself."""
+    joined = {name: kind.joins or name for name, kind in kinds.items()}
 
     def group(action: Action) -> tuple[object, ...]:
         lonely = action.ref if alone and alone.get(_step(action), 0) >= 2 else None
-        return (action.change.kind, action.verb is Verb.DELETE, lonely)
+        return (joined[action.change.kind], action.verb is Verb.DELETE, lonely)
 
     for _, run in groupby(actions, key=group):
         yield list(run)
