@@ -6,20 +6,25 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from reconciler.cli.inputs import compiled, existing, on_this_host, read_inputs, this_node
 from reconciler.cli.options import facts_option, file_argument, node_option, root_option
 from reconciler.cli.plans import REFUSED
+from reconciler.cli.remarks import tell
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import Scope
 from reconciler.engine.model import Wanted
 from reconciler.engine.round import Result, Round
 from reconciler.report import screen
+
+if TYPE_CHECKING:  # what a verb does not need is not imported
+    from reconciler.kernel.node import KernelNode
 
 CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
 OLDEST_IPROUTE2 = (5, 3)  # `ip nexthop`; Debian 11 and newer have it
@@ -60,8 +65,13 @@ def apply(file: str, node: str | None, facts: Sequence[str], expect: str, force:
     name = this_node(inputs, node)
     inputs = on_this_host(inputs, name, root)
     found = compiled(inputs, name)
-    screen.errors((str(warning) for warning in (*inputs.warnings, *found.remarks)), "warning")
-    return _converge(name, inputs.title, Scope(("",), found.wanted, root), inputs.limits, expect=expect, confirmed=force)
+    screen.errors((str(warning) for warning in inputs.warnings), "warning")
+    tell(found.remarks)
+
+    def scope(io: KernelNode) -> Scope:
+        return inputs.scope(io, name, found.wanted, root)
+
+    return _converge(name, inputs.title, scope, inputs.limits, expect=expect, confirmed=force)
 
 
 @click.command()
@@ -70,15 +80,19 @@ def apply(file: str, node: str | None, facts: Sequence[str], expect: str, force:
 def cleanup(yes: bool, root: str) -> int:
     """Remove all that plumbline made on this node, known by its marks in the kernel, and nothing else."""
     from reconciler.kernel.node import KernelNode
+    from reconciler.kernel.pods import finder, node_scope
     from reconciler.kinds import all_kinds
 
     need_rights()
     need_tools()
-    scope = Scope(("",), Wanted(), root)
+
+    def scope(io: KernelNode) -> Scope:
+        return node_scope(io, finder(), (), Wanted(), root)
+
     if not yes:
         io = KernelNode()
         try:
-            plan, _ = Round(io, all_kinds(), limits=Limits(1.0, 1 << 30), name="cleanup").plan(scope)
+            plan, _ = Round(io, all_kinds(), limits=Limits(1.0, 1 << 30), name="cleanup").plan(scope(io))
         finally:
             io.close()
         screen.show_plan(plan, "cleanup")
@@ -89,14 +103,17 @@ def cleanup(yes: bool, root: str) -> int:
     return _converge("cleanup", "this node", scope, Limits(1.0, 1 << 30))
 
 
-def _converge(name: str, title: str, scope: Scope, limits: Limits, *, expect: str = "", confirmed: str = "") -> int:
+_Look = Callable[["KernelNode"], Scope]  # what to look at is asked of the node too
+
+
+def _converge(name: str, title: str, scope: _Look, limits: Limits, *, expect: str = "", confirmed: str = "") -> int:
     from reconciler.kernel.node import KernelNode
     from reconciler.kinds import all_kinds
 
     io = KernelNode()
     try:
         with screen.progress(f"{name} ") as step:
-            result = Round(io, all_kinds(), limits=limits, name=name).converge(scope, expect=expect, confirmed=confirmed, progress=step)
+            result = Round(io, all_kinds(), limits=limits, name=name).converge(scope(io), expect=expect, confirmed=confirmed, progress=step)
     finally:
         io.close()
     return _told(name, title, result)

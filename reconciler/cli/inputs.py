@@ -6,12 +6,12 @@ import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import ObservationFailed, Scope
-from reconciler.engine.model import Plan, Seen
+from reconciler.engine.model import Plan, Seen, Wanted
 from reconciler.engine.pipeline import make_plan
 from reconciler.engine.render import Renderer
 from reconciler.facts.lint import lint
@@ -24,6 +24,10 @@ from reconciler.intents.blank import blank_node
 from reconciler.kinds import all_kinds
 from reconciler.spec.load import Loaded, load_spec
 from reconciler.spec.problems import Problem, SpecError
+
+if TYPE_CHECKING:  # what a verb does not need is not imported
+    from reconciler.kernel.node import KernelNode
+    from reconciler.kernel.pods import Finder
 
 
 class Inputs(NamedTuple):
@@ -41,6 +45,21 @@ class Inputs(NamedTuple):
     @property
     def title(self) -> str:
         return f"{self.loaded.name} {self.loaded.digest[:8]}"
+
+    def pod_finder(self, node: str) -> Finder:
+        """How this node finds its pods' namespaces. Raises CannotGoOn."""
+        from reconciler.kernel.pods import finder
+
+        try:
+            return finder(self.loaded.spec.membership.netns, node)
+        except ObservationFailed as error:
+            raise CannotGoOn([str(error)]) from None
+
+    def scope(self, io: KernelNode, node: str, wanted: Wanted, root: str = "") -> Scope:
+        """What a round on this host looks at."""
+        from reconciler.kernel.pods import node_scope
+
+        return node_scope(io, self.pod_finder(node), self.facts.pods, wanted, root)
 
     def context(self, node: str) -> Context:
         return Context(self.loaded.spec, self.facts, node, self.loaded.where)
@@ -89,20 +108,22 @@ def compiled(inputs: Inputs, node: str) -> Compiled:
 
 def on_this_host(inputs: Inputs, node: str, root: str = "") -> Inputs:
     """The inputs with the facts of the host that this process runs on. Raises CannotGoOn."""
-    from reconciler.facts.model import Node
+    from reconciler.facts.model import Host, Node
     from reconciler.kernel.host import observe_host
     from reconciler.kernel.node import KernelNode
+    from reconciler.kernel.pods import with_pods
 
+    facts, spec = inputs.facts, inputs.loaded.spec
     io = KernelNode()
     try:
-        host = observe_host(io, inputs.facts.nodes.get(node, Node(node)), root)
+        host = observe_host(io, facts.nodes.get(node, Node(node)), root)
     except ObservationFailed as error:
-        if inputs.loaded.spec.fabric is None and inputs.loaded.spec.cni is None:
-            return inputs
-        raise CannotGoOn([f"{node}: {error}"]) from None
+        if spec.fabric is not None or spec.cni is not None:
+            raise CannotGoOn([f"{node}: {error}"]) from None
+        host = Host("", 0, root=root)
     finally:
         io.close()
-    return inputs._replace(facts=inputs.facts._replace(host=host))
+    return inputs._replace(facts=facts._replace(host=with_pods(host, inputs.pod_finder(node), facts.pods, node)))
 
 
 def is_this_host(inputs: Inputs, node: str) -> bool:
@@ -129,7 +150,7 @@ def live_plan(inputs: Inputs, node: str, root: str = "") -> tuple[Plan, Seen]:
     wanted = compiled(inputs, node).wanted
     io = KernelNode()
     try:
-        return Round(io, all_kinds(), limits=inputs.limits, name=node).plan(Scope(("",), wanted, root))
+        return Round(io, all_kinds(), limits=inputs.limits, name=node).plan(inputs.scope(io, node, wanted, root))
     finally:
         io.close()
 

@@ -1,4 +1,4 @@
-"""Verbs that look at the node: check, verify, snapshot."""
+"""Verbs that look at the node: verify, snapshot."""
 
 from __future__ import annotations
 
@@ -8,104 +8,20 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
 from reconciler import __version__
 from reconciler.cli.inputs import Inputs, compiled, on_this_host, read_inputs, this_node
-from reconciler.cli.options import facts_option, file_argument, node_option, root_option
+from reconciler.cli.options import facts_option, node_option, root_option
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.kind import ObservationFailed, Scope
 from reconciler.engine.model import Seen, Wanted
 from reconciler.engine.serial import BadSnapshot, seen_document, seen_from
 from reconciler.facts.model import Host, HostRoute
 from reconciler.report import screen
-
-PLUGINS = ("bridge", "host-local", "portmap")
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at."""
-
-    level: str  # ok | note | problem
-    what: str
-    remedy: str = ""
-
-
-@click.command()
-@file_argument
-@node_option
-@facts_option
-@root_option
-def check(file: str, node: str | None, facts: Sequence[str], root: str) -> int:
-    """Is this host fit: tools, kernel, what others run here."""
-    inputs = read_inputs(file, facts)
-    name = this_node(inputs, node)
-    found = [*_tools(inputs), *_plugins(inputs, root), *_opponents(inputs), *_plan(inputs, name, root), *_forwarding()]
-    for finding in found:
-        screen.write(f"{finding.level:8}{finding.what}" + (f"; {finding.remedy}" if finding.remedy else ""))
-    return 1 if any(finding.level == "problem" for finding in found) else 0
-
-
-def _tools(inputs: Inputs) -> Iterator[Finding]:
-    fabric = inputs.loaded.spec.fabric
-    needed = {"ip": "iproute2", "bridge": "iproute2", "sysctl": "procps", **({"nft": "nftables"} if fabric and fabric.masquerade else {})}
-    for tool, package in needed.items():
-        if shutil.which(tool) is None:
-            yield Finding("problem", f"{tool} is missing", f"apt-get install {package}")
-            continue
-        said = subprocess.run([tool, "-V"], capture_output=True, text=True, check=False).stdout.strip()
-        yield Finding("ok", f"{tool}: {said.splitlines()[0] if said else 'there'}")
-
-
-def _plugins(inputs: Inputs, root: str) -> Iterator[Finding]:
-    cni = inputs.loaded.spec.cni
-    if cni is None:
-        return
-    for plugin in PLUGINS:
-        path = Path(f"{root}{cni.bin_dir}/{plugin}")
-        if not path.exists():
-            yield Finding("problem", f"CNI plugin {path} is missing", "install containernetworking-plugins, or say cni.binDir")
-    folder = Path(f"{root}{cni.conf_dir}")
-    earlier = sorted(one.name for one in folder.glob("*.conf*") if one.name < cni.file) if folder.is_dir() else []
-    for name in earlier:
-        yield Finding("problem", f"{folder}/{name} is read before {cni.file}", "remove it, or choose a cni.file that sorts before it")
-
-
-def _opponents(inputs: Inputs) -> Iterator[Finding]:
-    from reconciler.kernel.opponents import opponents
-
-    fabric = inputs.loaded.spec.fabric
-    if fabric is not None:
-        for one in opponents(fabric.overlay.device, fabric.overlay.port):
-            yield Finding("problem", one.what, one.remedy)
-
-
-def _plan(inputs: Inputs, node: str, root: str) -> Iterator[Finding]:
-    """What stands in the way of the plan: conflicts, and what could not be observed."""
-    from reconciler.cli.inputs import live_plan
-
-    plan, _ = live_plan(inputs, node, root)
-    yield from (Finding("problem", conflict.reason, conflict.remedy) for conflict in plan.conflicts)
-    yield from (Finding("problem", f"cannot be observed: {failure}") for failure in plan.failures)
-    yield from (Finding("problem", f"{action.ref}: {action.held}") for action in plan.actions if action.held and not action.lines)
-    yield Finding("note" if plan.actions else "ok", f"{len(plan.actions)} changes pending")
-
-
-def _forwarding() -> Iterator[Finding]:
-    """A foreign drop of forwarded packets is named, not fought."""
-    if shutil.which("nft") is None:
-        return
-    for family in ("ip", "ip6"):
-        done = subprocess.run(["nft", "list", "chain", family, "filter", "FORWARD"], capture_output=True, text=True, check=False)
-        if done.returncode == 0 and "policy drop" in done.stdout:
-            yield Finding(
-                "problem",
-                f"{family} filter FORWARD drops what is forwarded",
-                "say fabric.forwardAccept: true, or allow the pod network there",
-            )
 
 
 @click.command()
@@ -164,15 +80,16 @@ def snapshot(file: str | None, node: str | None, facts: Sequence[str], root: str
     from reconciler.kernel.node import KernelNode
     from reconciler.kinds import all_kinds
 
-    wanted, host = Wanted(), None
+    wanted, host, look = Wanted(), None, None
     if file is not None:
         inputs = read_inputs(file, facts)
         name = this_node(inputs, node)
         inputs = on_this_host(inputs, name, root)
-        wanted, host = compiled(inputs, name).wanted, inputs.facts.host
+        wanted, host, look = compiled(inputs, name).wanted, inputs.facts.host, partial(inputs.scope, node=name)
     io = KernelNode()
     try:
-        seen = observe(all_kinds(), io, Scope(("",), wanted, root))
+        scope = look(io, wanted=wanted, root=root) if look else Scope(("",), wanted, root)
+        seen = observe(all_kinds(), io, scope)
     finally:
         io.close()
     seen = Seen(

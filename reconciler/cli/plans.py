@@ -20,6 +20,7 @@ from reconciler.cli.inputs import (
     this_node,
 )
 from reconciler.cli.options import facts_option, file_argument, node_option, root_option
+from reconciler.cli.remarks import tell
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.model import Action, Plan
 from reconciler.report import screen
@@ -38,13 +39,18 @@ def validate(files: Sequence[str], facts: Sequence[str]) -> int:
     for file in files:
         try:
             inputs = read_inputs(file, facts)
-            remarks = sorted({str(remark) for node in inputs.facts.nodes for remark in compiled(inputs, node).remarks})
+            names = inputs.facts.nodes or sorted({pod.node for pod in inputs.facts.pods or ()})
+            remarks = {remark for node in names for remark in compiled(inputs, node).remarks}
         except CannotGoOn as error:
             screen.errors(error.messages)
             status = 1
             continue
         screen.errors((str(warning) for warning in inputs.warnings), "warning")
-        screen.errors(remarks, "warning")
+        mistakes = tell(remarks)
+        if mistakes:
+            status = 1
+            screen.write(f"{file}: valid, but {mistakes} mistakes in what pods say")
+            continue
         screen.write(f"{file}: valid, {len(inputs.facts.nodes)} nodes, {len(inputs.warnings) + len(remarks)} warnings")
     return status
 
@@ -80,6 +86,8 @@ def plan(
         inputs = read_inputs(file, facts)
         plans, against = _plans(inputs, node, every, snapshot, root)
     screen.errors((str(warning) for warning in inputs.warnings), "warning")
+    if inputs.facts.pods is not None:
+        tell(remark for one in plans for remark in compiled(inputs, one.node).remarks if remark.error)
     _show(inputs, plans, against, form)
     if out is not None:
         from reconciler.report.files import write_plan

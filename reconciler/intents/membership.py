@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import collapse_addresses, ip_address, ip_interface, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_interface, ip_network
 from typing import NamedTuple
 
 from reconciler.facts.annotations import BadAnnotation, read_networks, read_segments
@@ -214,11 +214,10 @@ def _may_say(segment: Segment, said: PodSegment, name: str) -> None:
 
 def _covers_everything(routes: Sequence[SegmentRoute]) -> bool:
     """A default route, or several that are one together (0.0.0.0/1 and 128.0.0.0/1)."""
-    for version in (4, 6):
-        networks = [network for route in routes if (network := ip_network(route.network)).version == version]
-        if any(network.prefixlen == 0 for network in collapse_addresses(networks)):
-            return True
-    return False
+    said = [ip_network(route.network) for route in routes]
+    ipv4 = collapse_addresses(network for network in said if isinstance(network, IPv4Network))
+    ipv6 = collapse_addresses(network for network in said if isinstance(network, IPv6Network))
+    return any(network.prefixlen == 0 for network in (*ipv4, *ipv6))
 
 
 def _no_way(member: Member, route: tuple[str, str]) -> str:

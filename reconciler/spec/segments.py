@@ -13,7 +13,7 @@ from reconciler.spec.values import InterfaceName
 
 DEFAULTS = {4: "0.0.0.0/0", 6: "::/0"}
 _LABEL = re.compile(r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
-_TEMPLATE = re.compile(r"(/([A-Za-z0-9_.+@-]|\{namespace\}|\{name\}|\{uid\})+)+")
+_TEMPLATE = re.compile(r"(/([A-Za-z0-9_.+@-]|\{namespace\}|\{name\}|\{uid\}|\{node\})+)+")
 _SEGMENT = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 MAX_NAME = 63  # bytes of a segment's name
 
@@ -67,7 +67,8 @@ def label_name(value: str) -> str:
 def netns_template(value: str) -> str:
     """Where pods' namespaces stand, or `auto`."""
     if value != "auto" and (not _TEMPLATE.fullmatch(value) or "{" not in value or "/../" in f"{value}/"):
-        raise ValueError(f"{value!r}; allowed: auto, or an absolute path with {{namespace}}, {{name}} or {{uid}} in it: /run/netns/{{uid}}")
+        allowed = "auto, or an absolute path with {namespace}, {name}, {uid} or {node} in it: /run/netns/{uid}"
+        raise ValueError(f"{value!r} says not where pods' namespaces stand; allowed: {allowed}")
     return value
 
 
