@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 from reconciler.engine.kind import Dump, ObservationFailed
 from reconciler.wire import netlink as wire
@@ -37,9 +37,11 @@ class Refused(NamedTuple):
 class RouteSocket:
     """One rtnetlink socket, in the namespace of the thread that opens it."""
 
+    protocol: ClassVar[int] = socket.NETLINK_ROUTE
+
     def __init__(self) -> None:
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, self.protocol)
         except OSError as error:
             raise ObservationFailed(f"cannot open a netlink socket: {error.strerror}") from error
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
@@ -49,7 +51,7 @@ class RouteSocket:
         self._socket.bind((0, 0))
         self._sequence = 0
 
-    def __enter__(self) -> RouteSocket:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from reconciler.engine.model import Action, StagedFile
 from reconciler.engine.round import Failure
 from reconciler.kernel.decoded import Decoded, after
 from reconciler.kernel.netlink import RouteSocket
+from reconciler.kernel.nfnetlink import Generation, NetfilterSocket
 from reconciler.kernel.spaces import Spaces
 from reconciler.kernel.tools import TIMEOUT, read_tool, run_actions
 from reconciler.wire import netlink as wire
@@ -35,6 +36,8 @@ class KernelNode:
     def __init__(self, *, timeout: float = TIMEOUT) -> None:
         self._timeout = timeout
         self._socket: RouteSocket | None = None
+        self._netfilter: NetfilterSocket | None = None
+        self._rulesets: dict[tuple[str, Hashable], tuple[Generation, Any]] = {}
         self._remembered: dict[tuple[str, Dump, object], tuple[tuple[Place, tuple[bytes, ...]], Any]] = {}
         self._messages: dict[tuple[str, Dump, object], Decoded[Any]] = {}
         self._spaces = Spaces()
@@ -43,6 +46,9 @@ class KernelNode:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        if self._netfilter is not None:
+            self._netfilter.close()
+            self._netfilter = None
 
     # -- Reader ----------------------------------------------------------------------------
 
@@ -51,6 +57,7 @@ class KernelNode:
         if gone:
             self._remembered = {slot: found for slot, found in self._remembered.items() if slot[0] not in gone}
             self._messages = {slot: found for slot, found in self._messages.items() if slot[0] not in gone}
+            self._rulesets = {slot: found for slot, found in self._rulesets.items() if slot[0] not in gone}
         return self._spaces.visit(netns)
 
     def dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
@@ -95,6 +102,38 @@ class KernelNode:
             now = after(before, place, payloads(buffers, wire.answer_to(request.type), ages), decode)
         self._messages[netns, request, decode] = now
         return now.rows
+
+    def nft_dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
+        return self._ask_netfilter(netns, lambda asked: asked.dump(request))
+
+    def of_ruleset(self, netns: str, what: Hashable, ask: Callable[[], T]) -> T:
+        generation = self._ask_netfilter(netns, lambda asked: asked.generation())  # before asking: a change meanwhile is seen next time
+        before = self._rulesets.get((netns, what))
+        if before is not None and before[0] == generation:
+            remembered: T = before[1]
+            return remembered
+        found = ask()
+        if generation is not None:
+            self._rulesets[netns, what] = (generation, found)
+        return found
+
+    def _ask_netfilter(self, netns: str, ask: Callable[[NetfilterSocket], T]) -> T:
+        if not netns:
+            if self._netfilter is None:
+                self._netfilter = NetfilterSocket()
+            try:
+                return ask(self._netfilter)
+            except ObservationFailed:
+                self.close()
+                raise
+        visited = self._spaces.netfilter(netns)
+        if visited is None:
+            return self._spaces.inside(netns, lambda: _ask_once(ask))
+        try:
+            return ask(visited)
+        except ObservationFailed:
+            self._spaces.close(netns)
+            raise
 
     def interfaces(self, netns: str) -> Mapping[int, str]:
         return self._spaces.interfaces(netns, lambda: self._ask_interfaces(netns)) if netns else self._ask_interfaces(netns)
@@ -146,6 +185,11 @@ def _dump_once(request: Dump) -> tuple[bytes, ...]:
     """An open socket pins a dead pod's namespace, so it lives for one question."""
     with RouteSocket() as asked:
         return asked.dump(request)
+
+
+def _ask_once(ask: Callable[[NetfilterSocket], T]) -> T:
+    with NetfilterSocket() as asked:
+        return ask(asked)
 
 
 def _names(buffers: tuple[bytes, ...]) -> dict[int, str]:

@@ -11,13 +11,14 @@ import os
 import resource
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from reconciler.engine.kind import NamespaceGone, ObservationFailed
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.netns import Identity, change_to, inside, opened, path_of
+from reconciler.kernel.nfnetlink import NetfilterSocket
 
 T = TypeVar("T")
 
@@ -30,6 +31,7 @@ class Spaces:
     def __init__(self) -> None:
         self._known: dict[str, Identity] = {}  # as last looked into
         self._sockets: dict[str, RouteSocket] = {}
+        self._filters: dict[str, NetfilterSocket] = {}
         self._interfaces: dict[str, Mapping[int, str]] = {}
 
     @contextmanager
@@ -41,14 +43,15 @@ class Spaces:
         absent: dict[str, str] = {}
         try:
             if names:
-                _allow_files(len(names))
+                _allow_files(2 * len(names))
                 with ThreadPoolExecutor(max_workers=1, thread_name_prefix="netns") as pool:
                     absent = pool.submit(self._open, names).result()
             yield absent
         finally:
-            for held in self._sockets.values():
+            for held in (*self._sockets.values(), *self._filters.values()):
                 held.close()
             self._sockets.clear()
+            self._filters.clear()
             self._interfaces.clear()
 
     def _open(self, names: Sequence[str]) -> dict[str, str]:
@@ -61,6 +64,8 @@ class Spaces:
                     with opened(name) as (descriptor, self._known[name]):
                         change_to(descriptor)
                     self._sockets[name] = RouteSocket()
+                    with suppress(ObservationFailed):  # a kernel without netfilter; whoever asks is told
+                        self._filters[name] = NetfilterSocket()
                 except NamespaceGone:
                     absent[name] = ""
                 except (OSError, ObservationFailed) as error:
@@ -73,6 +78,10 @@ class Spaces:
     def socket(self, name: str) -> RouteSocket | None:
         """The one of the visit that goes on; None outside of one."""
         return self._sockets.get(name)
+
+    def netfilter(self, name: str) -> NetfilterSocket | None:
+        """The one of the visit that goes on; None outside of one."""
+        return self._filters.get(name)
 
     def interfaces(self, name: str, ask: Callable[[], Mapping[int, str]]) -> Mapping[int, str]:
         """Asked once in a visit: every kind needs the names, and a thousand pods have seven kinds each."""
@@ -92,10 +101,10 @@ class Spaces:
         return inside(name, call, self.known(name))
 
     def close(self, name: str) -> None:
-        """Its socket answers no more questions: something unread may be left in it."""
-        held = self._sockets.pop(name, None)
-        if held is not None:
-            held.close()
+        """Its sockets answer no more questions: something unread may be left in them."""
+        for held in (self._sockets.pop(name, None), self._filters.pop(name, None)):
+            if held is not None:
+                held.close()
 
     def forget_gone(self) -> frozenset[str]:
         """Drop what is known of namespaces that nothing stands for any more; which these were."""
@@ -106,7 +115,7 @@ class Spaces:
 
 
 def _allow_files(count: int) -> None:
-    """A socket for each namespace may be more than a shell's soft limit of 1,024 files."""
+    """Two sockets for each namespace may be more than a shell's soft limit of 1,024 files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = count + SPARE_FILES
     if soft != resource.RLIM_INFINITY and soft < needed:

@@ -26,6 +26,8 @@ from reconciler.kernel.netns import Identity, inside
 MANY = 64  # lines of one tool in a row; from here on those that can be packed are
 WORKERS = max(2, min(8, os.cpu_count() or 2))  # namespaces in which tools run at once
 TIMEOUT = 120.0  # seconds; a tool that takes longer hangs
+_NFT_ERROR = re.compile(r"^/dev/stdin:(\d+):[\d-]+: (Error: .*)", re.MULTILINE)
+_NFT_TRIES = 5  # each leaves out what the one before was refused for; nft tells of all such lines but for spelling mistakes at once
 _FAILED = re.compile(r"^Command failed -:(\d+)", re.MULTILINE)
 # What a batch may do at all, whatever a template says: `ip -batch` would run `netns exec` and `vrf exec`.
 _OBJECTS = {
@@ -163,8 +165,8 @@ def _in_order(run: _Run, space: _Inside, commands: Sequence[Command]) -> list[tu
 
 
 def _cut(commands: list[Command]) -> Iterable[list[Command]]:
-    """Many lines of one tool, cut by the object that they are about; few stay together."""
-    if len(commands) < MANY:
+    """Many lines of one tool, cut by the object that they are about; few stay together, and so does what is one transaction."""
+    if len(commands) < MANY or commands[0].tool not in _OBJECTS:
         return [commands]
     return [list(group) for _, group in groupby(commands, key=lambda command: command.rest.partition(" ")[0])]
 
@@ -220,14 +222,47 @@ def _refused(stderr: str) -> Iterable[tuple[int, str]]:
 
 
 def _nft(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
-    """One transaction: all lines or none. Refused, each action is tried in one of its own."""
-    text = "".join(" ".join(command.words[1:]) + "\n" for command in batch)
-    done = run(("nft", "-f", "-"), stdin=text)
-    if done.returncode == 0:
-        return [None] * len(batch)
-    if batch[0].action != batch[-1].action:
-        return [failure for _, own in groupby(batch, key=lambda command: command.action) for failure in _nft(run, list(own))]
-    return [Failure(_first_line(done.stderr) or f"nft: exit status {done.returncode}")] * len(batch)
+    """One transaction: all lines or none. What it is refused for is left out, and the rest tried again in one:
+    a table that is made anew and the elements of its sets must never be seen apart."""
+    failures: dict[int, Failure] = {}  # by action
+    left = list(batch)
+    for _ in range(_NFT_TRIES):
+        done = run(("nft", "-f", "-"), stdin="".join(f"{_unquoted(command.rest)}\n" for command in left))
+        if done.returncode == 0:
+            break
+        failures |= _blamed(left, done.stderr, f"exit status {done.returncode}")
+        left = [command for command in left if command.action not in failures]
+        if not left:
+            break
+    else:
+        failures |= dict.fromkeys((command.action for command in left), Failure("nft refused the transaction for other lines", ran=False))
+    return [failures.get(command.action) for command in batch]
+
+
+def _blamed(batch: Sequence[Command], stderr: str, status: str) -> dict[int, Failure]:
+    """The actions that nft names a line of, and those that are about a table which it refuses; all where it names none."""
+    named = [(batch[int(match[1]) - 1], match[2]) for match in _NFT_ERROR.finditer(stderr) if int(match[1]) <= len(batch)]
+    if not named:
+        alone = batch[0].action == batch[-1].action
+        return dict.fromkeys((command.action for command in batch), Failure(_first_line(stderr) or f"nft: {status}", ran=alone))
+    failures: dict[int, Failure] = {}
+    for command, message in named:
+        failures.setdefault(command.action, Failure(message))
+    tables = {_table(command) for command in batch if command.action in failures and command.rest.startswith("create table ")}
+    for command in batch:
+        if command.action not in failures and _table(command) in tables:
+            failures[command.action] = Failure(f"skipped: table {' '.join(_table(command))} is refused")
+    return failures
+
+
+def _table(command: Command) -> tuple[str, ...]:
+    """Family and name, which stand behind verb and object in all of our lines."""
+    return tuple(command.rest.split(" ", 4)[2:4])
+
+
+def _unquoted(rest: str) -> str:
+    """A line as nft reads it from a file: without what is for a shell."""
+    return rest.replace("'", "") if '"' not in rest else " ".join(shlex.split(rest))
 
 
 def _each(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Dump, Kind, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Owner, Seen
 from reconciler.kinds.nft.decode import decode
 from reconciler.kinds.nft.elements import canonical
-from reconciler.kinds.nft.row import OWN, Chain, Nft, NftKey, NftSet, chain, nft, own_table, priority, rule
+from reconciler.kinds.nft.row import OWN, Chain, Nft, NftKey, NftSet, chain, nft, own_table, priority, rule, stated_priority
 from reconciler.kinds.nft.tool import holds_nothing_for_us
+from reconciler.kinds.spelling import BadValue, mark_only
+from reconciler.wire import nftables
 
 __all__ = ["KIND", "Chain", "Nft", "NftKey", "NftSet", "chain", "nft", "priority", "rule"]
+
+
+_NOT_OURS = "table {}: tables that plumbline makes are called plumbline or plumbline-NAME"
+
+
+AFTER_LINKS = 85
+_LIST = ("nft", "-s", "-t", "-y", "list", "table")  # without counters and elements; priorities as numbers
 
 
 class NftKind(Kind[Nft]):
@@ -19,10 +28,12 @@ class NftKind(Kind[Nft]):
 
     Tables with other names are never looked at. A difference makes the whole
     table anew, in one transaction: no packet sees a table that is half there.
+    The elements of its sets are rows of `nft_element`; they are lost with the
+    old table and made again in the same transaction.
     """
 
     name = "nft"
-    rank = 85
+    rank = 15  # before the links, and gone after them: what is filtered or masqueraded never goes without
     row = Nft
     grammar = (
         ("nft", "create", "table"),
@@ -34,10 +45,14 @@ class NftKind(Kind[Nft]):
     )
     uncompared = 2
     poll = 30.0
+    joins = "nft"
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[Nft]:
+        found: list[Nft] = []
         try:
-            return [row for netns in scope.netns for row in _tables(io, netns)]
+            for netns in scope.netns:
+                found += io.of_ruleset(netns, self.name, lambda netns=netns: list(_tables(io, netns)))  # type: ignore[misc]
+            return found
         except ObservationFailed as failure:
             if holds_nothing_for_us(failure) and not scope.wanted.of(self.name):
                 return []
@@ -52,17 +67,40 @@ class NftKind(Kind[Nft]):
     def owner(self, row: Nft, seen: Seen) -> Owner:
         return Owner.OURS if row.comment == OWN else Owner.FOREIGN
 
-    def impossible(self, row: Nft, seen: Seen) -> str:
+    def normal(self, row: Nft) -> Nft:
+        mark_only("comment", row.comment, OWN, "the comment")
         if not own_table(row.key.table):
-            return f"table {row.key.table}: tables that plumbline makes are called plumbline or plumbline-NAME"
-        return ""
+            raise BadValue(_NOT_OURS.format(row.key.table), "table")
+        if row.other:
+            raise BadValue("tells what a plan cannot state: leave it out", "other")
+        try:
+            chains = (
+                one._replace(priority=stated_priority(one.priority, one.hook, row.key.family), policy=one.policy or "accept")
+                if one.hook
+                else one
+                for one in row.chains
+            )
+            return _normal(row._replace(chains=tuple(chains)))
+        except ValueError as error:
+            raise BadValue(f"priority: {error}", "chains") from None
+
+    def rank_of(self, row: Nft) -> int:
+        """A table whose chains hang on devices comes after these."""
+        return AFTER_LINKS if row.key.family == "netdev" else self.rank
+
+    def loses(self, old: Nft, new: Nft) -> frozenset[str]:
+        return frozenset({"nft_element"})
+
+    def impossible(self, row: Nft, seen: Seen) -> str:
+        return "" if own_table(row.key.table) else _NOT_OURS.format(row.key.table)
 
 
 def _tables(io: Reader, netns: str) -> Iterable[Nft]:
-    for line in io.tool(netns, ("nft", "list", "tables")).splitlines():
-        _, family, table = line.split()[:3]
+    """Most namespaces hold no table of ours, which the kernel itself tells without a tool."""
+    for message in nftables.messages(io.nft_dump(netns, Dump(nftables.GETTABLE, nftables.body())), nftables.NEWTABLE):
+        table = message.text(nftables.TABLE_NAME)
         if own_table(table):
-            yield decode(netns, family, table, io.tool(netns, ("nft", "-s", "-y", "list", "table", family, table)))
+            yield decode(netns, message.family, table, io.tool(netns, (*_LIST, message.family, table)))
 
 
 def _normal(row: Nft) -> Nft:

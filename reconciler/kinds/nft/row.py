@@ -2,46 +2,59 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.engine.model import Origin
 from reconciler.kinds.nft.elements import canonical
+from reconciler.kinds.spelling import Device, Name, Several, Text, one_of
 
 OWN = "plumbline"  # a table of ours is called this, or "plumbline-…", and has this as its comment
 _NAMED = {"raw": -300, "mangle": -150}  # valid in every hook of ip, ip6 and inet
 _AT_HOOK = {("prerouting", -100): "dstnat", ("postrouting", 100): "srcnat"}
 
-Words = tuple[str, ...]
+_STANDARD = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
+_BRIDGE = {"dstnat": -300, "filter": -200, "out": 100, "srcnat": 300}
+_PRIORITY = re.compile(r"(?P<name>[a-z]+)?(?P<number>[+-]?[0-9]{1,9})?")
+
+Words = Several
+FAMILY = one_of("ip", "ip6", "inet", "bridge", "netdev", "arp")
+
+
+def flags(text: str) -> str:
+    """Flags of a set in nft's order of writing."""
+    known = one_of("constant", "interval", "timeout", "dynamic")
+    return ",".join(sorted({known.spell(one.strip()) for one in text.split(",")}))
 
 
 class NftKey(NamedTuple):
     """A table."""
 
     netns: str
-    family: str  # ip, ip6, inet, bridge, netdev, arp
-    table: str
+    family: Annotated[str, FAMILY]
+    table: Name
 
 
 class Chain(NamedTuple):
     """A chain and its rules, each as nft prints it, word by word; base chains have a type and a hook."""
 
-    name: str
-    type: str = ""
-    hook: str = ""
+    name: Name
+    type: Annotated[str, one_of("filter", "nat", "route")] = ""
+    hook: Annotated[str, one_of("prerouting", "input", "forward", "output", "postrouting", "ingress", "egress")] = ""
     priority: Words = ()  # as `priority()` gives it
-    policy: str = ""
-    device: str = ""
+    policy: Annotated[str, one_of("accept", "drop")] = ""
+    device: Device = ""
     rules: tuple[Words, ...] = ()
 
 
 class NftSet(NamedTuple):
     """The declaration of a named set or map, without its elements."""
 
-    name: str
+    name: Name
     type: Words  # ("ipv4_addr", ".", "inet_service"); of a map ("ipv4_addr", ":", "verdict")
-    flags: str = ""  # "interval", "dynamic,timeout"
-    what: str = "set"  # set | map
+    flags: Annotated[str, Text(flags)] = ""  # "interval", "dynamic,timeout"
+    what: Annotated[str, one_of("set", "map")] = "set"
 
 
 class Nft(NamedTuple):
@@ -78,6 +91,16 @@ def priority(number: int, hook: str) -> Words:
         if number >= base:
             return (name,) if number == base else (name, "+", str(number - base))
     raise ValueError(f"priority {number} is below -300 (raw)")
+
+
+def stated_priority(said: Words, hook: str, family: str) -> Words:
+    """A priority as people write it (nft(8)): a number, a name, a name with an offset. Raises ValueError."""
+    text = "".join(said) or "0"
+    found = _PRIORITY.fullmatch(text)
+    names = _BRIDGE if family == "bridge" else _STANDARD
+    if found is None or (found["name"] and found["name"] not in names):
+        raise ValueError(f"found {' '.join(said)!r}; allowed: a number, or {', '.join(names)}, perhaps with an offset: mangle + 5")
+    return priority(names.get(found["name"] or "", 0) + int(found["number"] or 0), hook)
 
 
 def chain(name: str, *rules: str, type: str = "", hook: str = "", at: int = 0, policy: str = "accept", device: str = "") -> Chain:

@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from reconciler.engine.kind import Kind, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Dump, Kind, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Owner, Seen
 from reconciler.kinds.nft.decode import logical_lines, words_of
 from reconciler.kinds.nft.elements import canonical
 from reconciler.kinds.nft.row import own_table
 from reconciler.kinds.nft.tool import holds_nothing_for_us
 from reconciler.kinds.nft_rule.row import PREFIX, NftRule, NftRuleKey, nft_rule
+from reconciler.kinds.spelling import BadValue
+from reconciler.wire import netlink as wire
+from reconciler.wire import nftables
 
 __all__ = ["KIND", "NftRule", "NftRuleKey", "nft_rule"]
 
@@ -42,7 +45,7 @@ class NftRuleKind(Kind[NftRule]):
     def observe(self, io: Reader, scope: Scope) -> Iterable[NftRule]:
         wanted = scope.wanted.of(self.name)
         try:
-            return [row for netns in scope.netns for row in _rules(io, netns, list(wanted.values()))]
+            return [row for netns in scope.netns for row in _rules_in(io, netns, list(wanted.values()))]
         except ObservationFailed as failure:
             if holds_nothing_for_us(failure) and not wanted:
                 return []
@@ -57,6 +60,12 @@ class NftRuleKind(Kind[NftRule]):
     def differs(self, old: NftRule, new: NftRule) -> tuple[str, ...]:
         return () if old.rule == canonical(new.rule) else ("rule",)
 
+    def normal(self, row: NftRule) -> NftRule:
+        why = self.impossible(row, Seen({}))
+        if why:
+            raise BadValue(why, "table" if own_table(row.key.table) else "comment")
+        return row._replace(rule=canonical(row.rule))
+
     def impossible(self, row: NftRule, seen: Seen) -> str:
         if own_table(row.key.table):
             return f"table {row.key.table} is ours and made whole: state the rule in its `nft` row"
@@ -65,32 +74,37 @@ class NftRuleKind(Kind[NftRule]):
         return ""
 
 
-def _rules(io: Reader, netns: str, wanted: list[NftRule]) -> Iterable[NftRule]:
-    named = {_Chain(*row.key[1:4]) for row in wanted if row.key.netns == netns}
-    there, forwarding = _chains(io.tool(netns, ("nft", "list", "chains")))
+def _rules_in(io: Reader, netns: str, wanted: list[NftRule]) -> Iterable[NftRule]:
+    mine = [row for row in wanted if row.key.netns == netns]
+    named = frozenset(_Chain(*row.key[1:4]) for row in mine)
+    there, found = io.of_ruleset(netns, ("nft_rule", named), lambda: _rules(io, netns, named))
+    yield from found
+    yield from (row for row in mine if _Chain(*row.key[1:4]) not in there)
+
+
+def _rules(io: Reader, netns: str, named: frozenset[_Chain]) -> tuple[set[_Chain], list[NftRule]]:
+    """The chains that there are, and our rules in those that are looked into."""
+    there, forwarding = _chains(io.nft_dump(netns, Dump(nftables.GETCHAIN, nftables.body())))
+    found: list[NftRule] = []
     for chain in sorted((named & there) | forwarding):
         text = io.tool(netns, ("nft", "-a", "-s", "-y", "list", "chain", *chain))
-        for line in logical_lines(_BLOCK_HANDLE.sub("{", text)):
-            row = _row(netns, chain, line)
-            if row is not None:
-                yield row
-    yield from (row for row in wanted if row.key.netns == netns and _Chain(*row.key[1:4]) not in there)
+        rows = (_row(netns, chain, line) for line in logical_lines(_BLOCK_HANDLE.sub("{", text)))
+        found += (row for row in rows if row is not None)
+    return there, found
 
 
-def _chains(text: str) -> tuple[set[_Chain], set[_Chain]]:
+def _chains(buffers: tuple[bytes, ...]) -> tuple[set[_Chain], set[_Chain]]:
     """Every chain in tables that are not ours, and those among them that see forwarded packets."""
     there: set[_Chain] = set()
     forwarding: set[_Chain] = set()
-    family = table = name = ""
-    for line in logical_lines(text):
-        words = words_of(line)
-        if words[0] == "table":
-            _, family, table = words[:3]
-        elif words[0] == "chain" and not own_table(table):
-            name = words[1]
-            there.add(_Chain(family, table, name))
-        elif words[0] == "type" and words[2:4] == ("hook", "forward") and not own_table(table):
-            forwarding.add(_Chain(family, table, name))
+    for message in nftables.messages(buffers, nftables.NEWCHAIN):
+        chain = _Chain(message.family, message.text(nftables.TABLE_NAME), message.text(nftables.CHAIN_NAME))
+        if own_table(chain.table):
+            continue
+        there.add(chain)
+        hook = wire.nested(message.found.get(nftables.CHAIN_HOOK, b"")).get(nftables.HOOK_NUMBER)
+        if hook is not None and wire.be32(hook) == nftables.HOOK_FORWARD and message.family != "netdev":
+            forwarding.add(chain)
     return there, forwarding
 
 

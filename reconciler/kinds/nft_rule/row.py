@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.engine.model import Origin
-from reconciler.kinds.nft.row import Words, rule
+from reconciler.kinds.nft.row import FAMILY, Words, rule
+from reconciler.kinds.spelling import Name
 
 PREFIX = "plumbline-"
 
@@ -14,9 +15,9 @@ class NftRuleKey(NamedTuple):
     """A rule is known by its chain and its comment, which begins with "plumbline-"."""
 
     netns: str
-    family: str  # ip, ip6, inet
-    table: str
-    chain: str
+    family: Annotated[str, FAMILY]
+    table: Name
+    chain: Name
     comment: str  # "plumbline-pods-in"
 
 

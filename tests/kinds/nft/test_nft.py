@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import Kinds, ObservationFailed, Scope, ToolMissing
+from reconciler.engine.kind import Dump, Kinds, ObservationFailed, Scope, ToolMissing
 from reconciler.engine.model import Wanted
 from reconciler.engine.round import Round
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds.nft import KIND, Nft, NftSet, chain, nft, priority
 from reconciler.kinds.nft.elements import canonical
+from reconciler.wire import netlink as wire
+from reconciler.wire import nftables
 from tests.namespaces import sh
 
 MASQUERADE = nft(
@@ -122,10 +124,18 @@ def test_other_peoples_tables_stay_and_a_bad_one_holds_up_no_other(engine: Round
 
 
 class WithoutNft:
-    """A node on which nft fails in one way."""
+    """A node with a table of ours, on which nft fails in one way."""
 
     def __init__(self, failure: ObservationFailed) -> None:
         self._failure = failure
+
+    def of_ruleset(self, netns: str, what: Hashable, ask: Callable[[], Any]) -> Any:
+        return ask()
+
+    def nft_dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
+        name = wire.ATTRIBUTE.pack(4 + len(b"plumbline") + 1, nftables.TABLE_NAME) + b"plumbline\0\0\0"
+        body = bytes((1, 0, 0, 0)) + name
+        return (wire.HEADER.pack(16 + len(body), nftables.NEWTABLE, 0, 1, 0) + body,)
 
     def tool(self, netns: str, words: Sequence[str]) -> str:
         raise self._failure
