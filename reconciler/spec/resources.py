@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from reconciler.engine.kind import Kind
 from reconciler.engine.model import Unknown
 from reconciler.kinds import all_kinds
+from reconciler.kinds.spelling import BadValue, spelled
 from reconciler.spec.problems import Path, Place, Problem
 
 SELECTOR = "nodeSelector"  # may stand in every row: the labels of the nodes that it is for
@@ -56,8 +57,10 @@ def resource_problems(resources: Mapping[str, Mapping[str, Mapping[str, Any]]], 
 def resource_row(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
     """The row that a mapping states, normalised by its kind. Raises BadResource."""
     row, key_type = kind.row, typing.get_type_hints(kind.row)["key"]
-    names = {**_names(key_type._fields), **_names(attributes(kind))}
+    names = _names((*_stated(key_type._fields), *attributes(kind)))
     for name in said:
+        if name == "netns":
+            raise BadResource("rows by hand are of the node's own namespace: in another one nobody would look for them later", name)
         if name not in names:
             guess = difflib.get_close_matches(name, names, 1)
             hint = f"did you mean {guess[0]}?" if guess else "allowed: " + ", ".join(sorted({to_camel(one) for one in names.values()}))
@@ -67,9 +70,15 @@ def resource_row(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
     rest = {name: value for name, value in stated.items() if name not in key_type._fields}
     made = _make(row, {**rest, "key": key}, kind.name, discriminator=str(stated.get("type", "")))
     try:
-        return kind.normal(made)
-    except (ValueError, TypeError) as error:
-        raise BadResource(f"{error}") from None
+        return kind.normal(spelled(made))
+    except BadValue as error:
+        at = next((name for name in said if names[name] == error.field), to_camel(error.field))
+        raise BadResource(str(error), at) from None
+
+
+def _stated(key_fields: tuple[str, ...]) -> tuple[str, ...]:
+    """The parts of a key that a person states: where its owner looks is not for rows by hand to say."""
+    return tuple(name for name in key_fields if name != "netns")
 
 
 def attributes(kind: Kind[Any]) -> tuple[str, ...]:
@@ -148,7 +157,7 @@ def _nested(hint: Any, stated: dict[str, Any], name: str, discriminator: str) ->
 def resource_schema(kind: Kind[Any]) -> dict[str, Any]:
     """JSON schema of one row of a kind, as `resources` takes it."""
     key_type = typing.get_type_hints(kind.row)["key"]
-    schema = _object_schema((key_type, key_type._fields), (kind.row, attributes(kind)))
+    schema = _object_schema((key_type, _stated(key_type._fields)), (kind.row, attributes(kind)))
     schema["properties"][SELECTOR] = {"type": "object", "additionalProperties": {"type": "string"}}
     schema["description"] = " ".join((kind.row.__doc__ or "").split())
     return schema
@@ -161,7 +170,7 @@ def _object_schema(*parts: tuple[type[Any], tuple[str, ...]]) -> dict[str, Any]:
         hints = typing.get_type_hints(named_tuple)
         for name in names:
             properties[to_camel(name)] = _field_schema(hints[name])
-            if name != "netns" and name not in getattr(named_tuple, "_field_defaults", {}):
+            if name not in getattr(named_tuple, "_field_defaults", {}):
                 required.append(to_camel(name))
     return {"type": "object", "properties": properties, "additionalProperties": False, **({"required": required} if required else {})}
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from reconciler.kinds.sysctl.row import parameter
+
 _NAME = re.compile(r"[A-Za-z0-9_.@-]+")
 _NODE = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 # What iproute2 reads as something else than a name, in full or abbreviated (ip-link(8)).
@@ -131,9 +133,10 @@ def split_endpoint(value: str) -> tuple[str, int | None]:
 
 def sysctl_name(value: str) -> str:
     """A kernel parameter of the network."""
-    if not re.fullmatch(r"net(\.[A-Za-z0-9_@/-]+)+", value):
-        raise ValueError(f"{value!r} is no kernel parameter of the network; allowed: names below net., as net.ipv4.ip_forward")
-    return value
+    try:
+        return parameter(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no kernel parameter of the network; allowed: names below net., as net.ipv4.ip_forward") from None
 
 
 def share(value: str) -> str:

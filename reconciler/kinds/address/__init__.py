@@ -11,6 +11,7 @@ from reconciler.kinds.address.decode import REQUEST, decode
 from reconciler.kinds.address.row import Address, AddressKey
 from reconciler.kinds.marks import PROTOCOL, exclusive, on_vxlan_of_ours
 from reconciler.kinds.needs import on_link
+from reconciler.kinds.spelling import BadValue
 
 __all__ = ["KIND", "Address", "AddressKey", "address", "marked"]
 
@@ -87,7 +88,22 @@ class AddressKind(Kind[Address]):
         return tuple(name for name in found if name not in settled)
 
     def normal(self, row: Address) -> Address:
-        return address(*row.key, **{name: value for name, value in row._asdict().items() if name != "key"})
+        length = row.key.prefix.partition("/")[2]
+        if _ipv6(row):
+            for name in ("broadcast", "label"):
+                if getattr(row, name):
+                    raise BadValue("only an IPv4 address has one", name)
+            row = row._replace(scope="global")
+        if row.label and not row.label.startswith(row.key.dev):
+            raise BadValue(f"found {row.label}; allowed: the device's name, or what begins with it: {row.key.dev}:1", "label")
+        if row.peer and (":" in row.peer) is not _ipv6(row):
+            raise BadValue(f"{row.peer} is of the other family", "peer")
+        if row.peer and row.peer.partition("/")[2] not in (length, "128" if _ipv6(row) else "32"):
+            raise BadValue(f"an address and its peer share one prefix length: write {row.peer.partition('/')[0]}/{length}", "peer")
+        return row._replace(
+            label="" if row.label == row.key.dev else row.label,
+            peer=f"{row.peer.partition('/')[0]}/{length}" if row.peer else "",
+        )
 
     def replaces(self, old: Address, new: Address) -> str | None:
         fixed = {"peer", "broadcast", "scope", "label"}

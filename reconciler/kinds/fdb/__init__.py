@@ -10,6 +10,7 @@ from reconciler.kinds.fdb.decode import AGES, REQUEST, decode, many
 from reconciler.kinds.fdb.row import Fdb, FdbKey
 from reconciler.kinds.marks import exclusive, on_vxlan_of_ours
 from reconciler.kinds.needs import on_link
+from reconciler.kinds.spelling import BadValue
 
 __all__ = ["KIND", "Fdb", "FdbKey", "entry"]
 
@@ -50,7 +51,9 @@ class FdbKind(Kind[Fdb]):
         return on_link(row.key.netns, row.key.dev)
 
     def normal(self, row: Fdb) -> Fdb:
-        return row._replace(key=row.key._replace(mac=row.key.mac.lower(), to=row.dst if many(row.key.mac) else ""))
+        if row.key.to and row.key.to != row.dst:
+            raise BadValue("follows from dst: leave it out", "to")
+        return row._replace(key=row.key._replace(to=row.dst if many(row.key.mac) else ""))
 
     def replaces(self, old: Fdb, new: Fdb) -> str | None:
         if new.key.to:  # `append` of another port makes a second entry beside the first

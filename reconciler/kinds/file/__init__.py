@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Owner, Seen, StagedFile
 from reconciler.kinds.file.row import File, FileKey, as_bytes, file, own_name, refused, split, staging
+from reconciler.kinds.spelling import BadValue
 
 __all__ = ["KIND", "File", "FileKey", "file"]
 
@@ -42,6 +43,14 @@ class FileKind(Kind[File]):
 
     def owner(self, row: File, seen: Seen) -> Owner:
         return Owner.OURS if row.type == "file" and own_name(split(row.key.path)[1]) else Owner.FOREIGN
+
+    def normal(self, row: File) -> File:
+        why = refused(row.key.path)
+        if why:
+            raise BadValue(why, "path")
+        if row.type != "file":
+            raise BadValue(f"found {row.type}; plumbline makes regular files only: leave it out", "type")
+        return row._replace(content=as_bytes(row.content))
 
     def assign(self, wanted: Iterable[File], seen: Sequence[File]) -> Iterable[File]:
         return (row._replace(staged=staging(row)) for row in wanted)

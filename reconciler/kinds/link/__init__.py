@@ -13,6 +13,7 @@ from reconciler.kinds.link.macvlan import Macvlan
 from reconciler.kinds.link.row import Link, LinkKey
 from reconciler.kinds.link.vxlan import Vxlan
 from reconciler.kinds.marks import GROUP
+from reconciler.kinds.spelling import BadValue, mark_only
 
 __all__ = ["KIND", "Bridge", "BridgePort", "Link", "LinkKey", "Macvlan", "Vxlan"]
 
@@ -93,7 +94,13 @@ class LinkKind(Kind[Link]):
 
     def normal(self, row: Link) -> Link:
         if self.adopts(row):
+            if row.group == GROUP:
+                raise BadValue(f"group {GROUP} says that plumbline made the link, and would delete it: an adopted one has another", "group")
             return row
+        if row.group is not None:
+            mark_only("group", row.group, GROUP, "the link group")
+        if row.type is None:
+            raise BadValue("a link that plumbline makes has one; say it, or adopt: true", "type")
         return row._replace(group=GROUP, alias=row.alias if row.alias is not None else "plumbline:resources")
 
     def impossible(self, row: Link, seen: Seen) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.kinds.link.codec import Slot, flag, flag32, named, read
+from reconciler.kinds.spelling import U8, U16, Number, one_of
 from reconciler.wire import netlink as wire
 
 
@@ -17,14 +18,14 @@ class Bridge(NamedTuple):
     hello_time: int = 200
     max_age: int = 2000
     stp_state: bool = False
-    priority: int = 32768
+    priority: U16 = 32768
     vlan_filtering: bool = False
-    vlan_protocol: str = "802.1Q"
-    vlan_default_pvid: int = 1
+    vlan_protocol: Annotated[str, one_of("802.1Q", "802.1ad")] = "802.1Q"
+    vlan_default_pvid: Annotated[int, Number(0, 4094)] = 1
     vlan_stats_enabled: bool = False
-    group_fwd_mask: int = 0
+    group_fwd_mask: U16 = 0
     mcast_snooping: bool = True
-    mcast_router: int = 1
+    mcast_router: U8 = 1
     mcast_query_use_ifaddr: bool = False
     mcast_querier: bool = False
     mcast_hash_max: int = 4096
@@ -37,8 +38,8 @@ class Bridge(NamedTuple):
     mcast_query_response_interval: int = 1000
     mcast_startup_query_interval: int | None = None  # the kernel's default depends on HZ; None: not managed
     mcast_stats_enabled: bool = False
-    mcast_igmp_version: int = 2
-    mcast_mld_version: int = 1
+    mcast_igmp_version: Annotated[int, Number(2, 3)] = 2
+    mcast_mld_version: Annotated[int, Number(1, 2)] = 1
     nf_call_iptables: bool = False
     nf_call_ip6tables: bool = False
     nf_call_arptables: bool = False
@@ -93,17 +94,17 @@ class BridgePort(NamedTuple):
     mcast_flood: bool = True
     bcast_flood: bool = True
     mcast_to_unicast: bool = False
-    mcast_router: int = 1
+    mcast_router: U8 = 1
     neigh_suppress: bool = False
     isolated: bool = False
     locked: bool = False
     proxy_arp: bool = False
     proxy_arp_wifi: bool = False
     vlan_tunnel: bool = False
-    group_fwd_mask: int = 0
-    priority: int | None = None
-    cost: int | None = None
-    state: int | None = None  # 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking
+    group_fwd_mask: U16 = 0
+    priority: Annotated[int, Number(0, 63)] | None = None
+    cost: Annotated[int, Number(1, 0xFFFF)] | None = None
+    state: Annotated[int, Number(0, 4)] | None = None  # 0 disabled, 1 listening, 2 learning, 3 forwarding, 4 blocking
 
 
 PORT_TABLE = {

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.kinds.link.codec import Slot, named, read
+from reconciler.kinds.spelling import one_of
 from reconciler.wire import netlink as wire
 
 
 class Macvlan(NamedTuple):
     """Attributes with the kernel's defaults."""
 
-    mode: str = "vepa"  # private | vepa | bridge | passthru | source
+    mode: Annotated[str, one_of("private", "vepa", "bridge", "passthru", "source")] = "vepa"
     bcqueuelen: int = 1000
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.engine.model import Origin, Unknown
 from reconciler.kinds.link.bridge import Bridge, BridgePort
 from reconciler.kinds.link.macvlan import Macvlan
 from reconciler.kinds.link.vxlan import Vxlan
+from reconciler.kinds.spelling import Device, Mac, Number
 
 Info = Vxlan | Bridge | Macvlan
 
 
 class LinkKey(NamedTuple):
     netns: str
-    name: str
+    name: Device
 
 
 class Link(NamedTuple):
@@ -24,12 +25,12 @@ class Link(NamedTuple):
     type: str | None = None  # vxlan, bridge, veth, macvlan, …; "physical": a NIC, or anything else that is only adopted
     group: int | None = None
     alias: str | None = None
-    mac: str | None = None
-    mtu: int | Unknown | None = None  # bytes
+    mac: Mac | None = None
+    mtu: Annotated[int, Number(68, 65535)] | Unknown | None = None  # bytes
     up: bool | None = None
-    master: str | None = None  # "" for none
-    parent: str | None = None  # the device below a macvlan, or by which a VXLAN's packets leave; "" for none
-    peer: str | None = None  # the other end of a veth
+    master: Device | None = None  # "" for none
+    parent: Device | None = None  # the device below a macvlan, or by which a VXLAN's packets leave; "" for none
+    peer: Device | None = None  # the other end of a veth
     info: Info | None = None
     port: BridgePort | None = None  # as a port of its master
     adopt: bool = False  # manage what is stated of a device that somebody else made

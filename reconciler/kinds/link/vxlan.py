@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.kinds.link.codec import Slot, flag, named, present, read
+from reconciler.kinds.spelling import U8, U16, U24, Ip, Number, Port, Text, hexadecimal, one_of
 from reconciler.wire import netlink as wire
+
+_HEXADECIMAL = hexadecimal(0xFF, zero="0")
+
+
+def tos(text: str) -> str:
+    """The outer header's type of service; 1 is the kernel's number for "inherit"."""
+    found = "inherit" if text == "inherit" else _HEXADECIMAL.spell(text)
+    return "inherit" if found == "0x1" else found
 
 
 class Vxlan(NamedTuple):
     """Attributes with the kernel's defaults, in the words and units of `ip link`."""
 
-    id: int = 0  # VNI
-    dstport: int = 8472  # the kernel's; IANA's is 4789
-    local: str = ""
-    group: str = ""  # multicast group, or the default destination
+    id: U24 = 0  # VNI
+    dstport: Port = 8472  # the kernel's; IANA's is 4789
+    local: Ip = ""
+    group: Ip = ""  # multicast group, or the default destination
     learning: bool = True
-    ttl: int | str = 0  # 0 is "auto"; "inherit"
-    tos: str = "0"  # hexadecimal, "0x10"; "inherit"
-    df: str = "unset"  # unset | set | inherit
-    flowlabel: int = 0
-    srcport_low: int = 0  # 0: the kernel's own range
-    srcport_high: int = 0
+    ttl: U8 | Annotated[str, one_of("inherit")] = 0  # 0 is "auto"; "inherit"
+    tos: Annotated[str, Text(tos)] = "0"  # hexadecimal, "0x10"; "inherit"
+    df: Annotated[str, one_of("unset", "set", "inherit")] = "unset"  # unset | set | inherit
+    flowlabel: Annotated[int, Number(0, 0xFFFFF)] = 0
+    srcport_low: U16 = 0  # 0: the kernel's own range
+    srcport_high: U16 = 0
     ageing: int = 300  # seconds
     maxaddress: int = 0  # 0: unlimited
     proxy: bool = False

@@ -10,6 +10,7 @@ from reconciler.kinds.marks import PROTOCOL, exclusive
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.neighbour.decode import AGES, PROXY_REQUEST, REQUEST, decode
 from reconciler.kinds.neighbour.row import Neighbour, NeighbourKey
+from reconciler.kinds.spelling import BadValue, mark_only
 
 __all__ = ["KIND", "Neighbour", "NeighbourKey"]
 
@@ -43,6 +44,14 @@ class NeighbourKind(Kind[Neighbour]):
 
     def needs(self, row: Neighbour) -> tuple[Ref, ...]:
         return on_link(row.key.netns, row.key.dev)
+
+    def normal(self, row: Neighbour) -> Neighbour:
+        mark_only("protocol", row.protocol, PROTOCOL, "the protocol")
+        if row.proxy:
+            return row._replace(lladdr="", nud="")
+        if not row.lladdr:
+            raise BadValue("a permanent entry needs the MAC that the address is behind", "lladdr")
+        return row._replace(nud="permanent")
 
     def replaces(self, old: Neighbour, new: Neighbour) -> str | None:
         return "a proxy entry and a neighbour are two tables" if old.proxy != new.proxy else None

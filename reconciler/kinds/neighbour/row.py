@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.engine.model import Origin
 from reconciler.kinds.marks import PROTOCOL
+from reconciler.kinds.spelling import Device, Ip, Mac, one_of
 
 
 class NeighbourKey(NamedTuple):
     netns: str
-    dev: str
-    address: str
+    dev: Device
+    address: Ip
 
 
 class Neighbour(NamedTuple):
     """A permanent entry, with the words of `ip neigh`; a proxy entry has no MAC."""
 
     key: NeighbourKey
-    lladdr: str = ""
-    nud: str = "permanent"
+    lladdr: Mac = ""
+    nud: Annotated[str, one_of("permanent")] = "permanent"
     router: bool = False
     proxy: bool = False
     protocol: int = PROTOCOL

@@ -6,16 +6,22 @@ from collections.abc import Iterable, Sequence
 from zlib import crc32
 
 from reconciler.engine.kind import Kind, Reader, Scope
-from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.model import Origin, Owner, Ref, Seen
 from reconciler.kinds.marks import PROTOCOL
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.nexthop.decode import REQUEST, decode
 from reconciler.kinds.nexthop.row import Nexthop, NexthopKey
+from reconciler.kinds.spelling import BadValue, mark_only
 
-__all__ = ["KIND", "Nexthop", "NexthopKey", "preferred_id"]
+__all__ = ["KIND", "Nexthop", "NexthopKey", "nexthop", "preferred_id"]
 
 RTNLGRP_NEXTHOP = 32  # include/uapi/linux/rtnetlink.h
 BASE = 0x5E000000  # 0x5e is 94; the low 24 bits are a hash of the key
+
+
+def nexthop(key: NexthopKey, *, onlink: bool, origin: tuple[Origin, ...]) -> Nexthop:
+    """A nexthop with the number that it will have nearly always: nothing is left to `assign` then."""
+    return Nexthop(key, onlink, 0, PROTOCOL, preferred_id(key), origin)
 
 
 def preferred_id(key: NexthopKey) -> int:
@@ -49,24 +55,29 @@ class NexthopKind(Kind[Nexthop]):
     def needs(self, row: Nexthop) -> tuple[Ref, ...]:
         return on_link(row.key.netns, row.key.dev)
 
+    def normal(self, row: Nexthop) -> Nexthop:
+        mark_only("protocol", row.protocol, PROTOCOL, "the protocol")
+        if row.blackhole not in (0, 4, 6):
+            raise BadValue(f"found {row.blackhole}; allowed: 4 or 6, the family that it swallows", "blackhole")
+        if bool(row.blackhole) is bool(row.key.dev):
+            raise BadValue("a nexthop has either a device or is a blackhole", "dev")
+        return row
+
     def handle(self, row: Nexthop) -> int | None:
         return row.id
 
     def assign(self, wanted: Iterable[Nexthop], seen: Sequence[Nexthop]) -> Iterable[Nexthop]:
         """The id of the seen nexthop of ours, else the preferred one, else the next that nobody uses."""
-        taken = {(row.key.netns, row.id) for row in seen}
-        mine: dict[NexthopKey, int] = {}
-        for row in seen:
-            if row.protocol == PROTOCOL:
-                mine.setdefault(row.key, row.id)  # the first, as the diff keeps the first
+        taken = {(row.key[0], row.id) for row in seen}
+        mine = {row.key: row.id for row in reversed(seen) if row.protocol == PROTOCOL}  # the first, as the diff keeps the first
         for row in wanted:
             number = mine.get(row.key)
             if number is None:
-                number = preferred_id(row.key)
+                number = row.id or preferred_id(row.key)
                 while (row.key.netns, number) in taken:
                     number = BASE | ((number + 1) & 0xFFFFFF)
                 taken.add((row.key.netns, number))
-            yield Nexthop(row.key, row.onlink, row.blackhole, row.protocol, number, row.origin)
+            yield row if row.id == number else Nexthop(row.key, row.onlink, row.blackhole, row.protocol, number, row.origin)
 
 
 KIND = NexthopKind()

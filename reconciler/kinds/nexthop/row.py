@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.engine.model import Origin
 from reconciler.kinds.marks import PROTOCOL
+from reconciler.kinds.spelling import Device, Ip, Number
 
 
 class NexthopKey(NamedTuple):
     """What a nexthop leads to; its number is only a handle."""
 
     netns: str
-    dev: str  # "" for a blackhole
-    via: str  # "" for an on-link destination
+    dev: Device  # "" for a blackhole
+    via: Ip  # "" for an on-link destination
 
 
 class Nexthop(NamedTuple):
@@ -21,7 +22,7 @@ class Nexthop(NamedTuple):
 
     key: NexthopKey
     onlink: bool = False
-    blackhole: int = 0  # 0, or the family (4 or 6) that it swallows
+    blackhole: Annotated[int, Number(0, 6)] = 0  # 0, or the family (4 or 6) that it swallows
     protocol: int = PROTOCOL
     id: int = 0  # handle, chosen by `assign`
     origin: tuple[Origin, ...] = ()

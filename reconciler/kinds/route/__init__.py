@@ -9,7 +9,8 @@ from reconciler.engine.model import Key, Owner, Ref, Seen
 from reconciler.kinds.marks import PROTOCOL
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.route.decode import REQUEST, decode
-from reconciler.kinds.route.row import MAIN, Hop, Route, RouteKey, route
+from reconciler.kinds.route.row import DEFAULT, MAIN, Hop, Route, RouteKey, route
+from reconciler.kinds.spelling import BadValue, mark_only
 
 __all__ = ["KIND", "MAIN", "Hop", "Route", "RouteKey", "route"]
 
@@ -51,13 +52,25 @@ class RouteKind(Kind[Route]):
     def resolve(self, row: Route, handle: Callable[[str, Key], int]) -> Route:
         if row.nexthop is None:
             return row
-        return Route(row.key, row.type, handle("nexthop", row.nexthop), *row[3:])
+        nhid = handle("nexthop", row.nexthop)
+        return row if row.nhid == nhid else Route(row.key, row.type, nhid, *row[3:])
 
     def normal(self, row: Route) -> Route:
+        mark_only("protocol", row.protocol, PROTOCOL, "the protocol")
         stated = row._asdict()
         key = stated.pop("key")
-        if row.dev and not row.via and not row.hops and row.scope == "global" and ":" not in key.dst:
-            stated["scope"] = "link"
+        if key.dst == DEFAULT:
+            leads = (row.via, row.src, *(hop.via for hop in row.hops))
+            key = key._replace(dst="::/0" if any(":" in text for text in leads) else "0.0.0.0/0")
+        if ":" in key.dst:
+            _ipv6_only(row, key)
+            del stated["scope"]
+        elif row.pref != "medium":
+            raise BadValue("only an IPv6 route has one", "pref")
+        elif row.scope == "global":
+            del stated["scope"]  # what the kernel makes of a route that says none
+        if row.type == "unicast" and not (row.dev or row.via or row.hops or row.nhid):
+            raise BadValue("a unicast route leads somewhere: say dev, via, hops or nhid", "dst")
         return route(key.netns, key.dst, table=key.table, metric=key.metric, tos=key.tos, **stated)
 
     def replaces(self, old: Route, new: Route) -> str | None:
@@ -66,6 +79,17 @@ class RouteKind(Kind[Route]):
         if old.scope != new.scope:
             return "the scope of a route cannot change in place"
         return None
+
+
+def _ipv6_only(row: Route, key: RouteKey) -> None:
+    """What an IPv6 route does not have. Raises BadValue."""
+    if row.scope != "global":
+        raise BadValue("only an IPv4 route has one", "scope")
+    if key.tos:
+        raise BadValue("the kernel keeps none for IPv6", "tos")
+    for name, text in (("via", row.via), ("src", row.src), *(("hops", hop.via) for hop in row.hops)):
+        if text and ":" not in text:
+            raise BadValue(f"{text}: IPv6 is not sent to an IPv4 gateway", name)
 
 
 KIND = RouteKind()

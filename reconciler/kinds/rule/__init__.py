@@ -9,6 +9,7 @@ from reconciler.engine.model import Owner, Seen
 from reconciler.kinds.marks import PROTOCOL
 from reconciler.kinds.rule.decode import REQUEST, decode
 from reconciler.kinds.rule.row import NONE, Rule, RuleKey, mark
+from reconciler.kinds.spelling import BadValue, family_of, mark_only
 
 __all__ = ["KIND", "NONE", "Rule", "RuleKey", "mark"]
 
@@ -35,6 +36,22 @@ class RuleKind(Kind[Rule]):
 
     def owner(self, row: Rule, seen: Seen) -> Owner:
         return Owner.OURS if row.protocol == PROTOCOL else Owner.FOREIGN
+
+    def normal(self, row: Rule) -> Rule:
+        key = row.key
+        mark_only("protocol", row.protocol, PROTOCOL, "the protocol")
+        if row.other:
+            raise BadValue("tells what a plan cannot state: leave it out", "other")
+        if key.family not in (4, 6):
+            raise BadValue(f"found {key.family}; allowed: 4 or 6", "family")
+        for name, text in (("src", key.src), ("dst", key.dst)):
+            if text and family_of(text) != key.family:
+                raise BadValue(f"{text} is not of family {key.family}", name)
+        if (row.action == "lookup") is not bool(row.table):
+            raise BadValue("a rule that looks up names its table, and no other does", "table")
+        if (row.action == "goto") is not bool(row.goto):
+            raise BadValue("a rule that goes on elsewhere names the priority to go to, and no other does", "goto")
+        return row
 
     def replaces(self, old: Rule, new: Rule) -> str | None:
         return "the kernel has no update of a rule"
