@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from operator import is_
+from typing import Any
 
 from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.model import Key, Seen, Wanted
@@ -18,16 +20,15 @@ def assign(kinds: Kinds, wanted: Wanted, seen: Seen) -> Wanted:
     def handle(kind: str, key: Key) -> int:
         return handles.get(kind, {}).get(key, 0)
 
-    assigned = {}
+    assigned: dict[str, Mapping[Key, Any]] = {}
     for name, kind in kinds.items():
-        rows: Iterable[object] = wanted.rows(name)
+        stated = wanted.of(name)
+        rows: Iterable[Any] = stated.values()
         if type(kind).resolve is not Kind.resolve:
             rows = [kind.resolve(row, handle) for row in rows]
         if type(kind).assign is not Kind.assign:
             rows = list(kind.assign(rows, seen.rows(name)))
-            handles[name] = {row.key: number for row in rows if (number := kind.handle(row)) is not None}  # type: ignore[attr-defined]
-        elif type(kind).resolve is Kind.resolve:
-            assigned[name] = wanted.of(name)
-            continue
-        assigned[name] = {row.key: row for row in rows}  # type: ignore[attr-defined]
+            handles[name] = {row.key: number for row in rows if (number := kind.handle(row)) is not None}
+        unchanged = all(map(is_, rows, stated.values()))
+        assigned[name] = stated if unchanged else {row.key: row for row in rows}
     return Wanted(assigned)

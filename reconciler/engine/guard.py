@@ -37,7 +37,7 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
     actions = list(actions)
     refused = {kinds[conflict.kind].ref(conflict.new) for conflict in conflicts}
     refused |= {action.ref for action in actions if action.held not in ("", WAITS)}
-    present = _Present(kinds, wanted, seen)
+    present = _Present(kinds, wanted, seen, actions)
     choosy = {name for name, kind in kinds.items() if type(kind).impossible is not Kind.impossible}
     met: set[tuple[Ref, ...]] = set()  # needs that were found to be met; thousands of rows share them
     held: list[Action] = []
@@ -75,13 +75,20 @@ def _why_not(action: Action, refused: set[Ref], present: _Present, seen: Seen) -
 
 
 class _Present:
-    """The refs that exist or will: a set per kind that is asked for."""
+    """The refs that exist or will: what is made now, else all of a kind; a set per kind that is asked for."""
 
-    def __init__(self, kinds: Kinds, wanted: Wanted, seen: Seen) -> None:
-        self._kinds, self._wanted, self._seen = kinds, wanted, seen
+    def __init__(self, kinds: Kinds, wanted: Wanted, seen: Seen, actions: Sequence[Action]) -> None:
+        self._kinds, self._wanted, self._seen, self._actions = kinds, wanted, seen, actions
+        self._made: dict[str, set[Ref]] = {}
         self._refs: dict[str, set[Ref]] = {}
 
     def __contains__(self, ref: Ref) -> bool:
+        made = self._made.get(ref.kind)
+        if made is None:
+            of_kind = (action for action in self._actions if action.change.kind == ref.kind)
+            made = self._made[ref.kind] = {action.ref for action in of_kind if action.verb is not Verb.DELETE}
+        if ref in made:
+            return True
         refs = self._refs.get(ref.kind)
         if refs is None:
             kind = self._kinds[ref.kind]

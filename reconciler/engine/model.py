@@ -229,7 +229,7 @@ class Wanted:
     """All rows that the spec wants of one node: by kind, then by key, in the intents' order."""
 
     def __init__(self, rows: Mapping[str, Mapping[Key, Any]] | None = None) -> None:
-        self._rows: dict[str, dict[Key, Any]] = {k: dict(v) for k, v in (rows or {}).items()}
+        self._rows: dict[str, Mapping[Key, Any]] = dict(rows or {})
 
     def of(self, kind: str) -> Mapping[Key, Any]:
         return self._rows.get(kind, {})

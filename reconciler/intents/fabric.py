@@ -18,7 +18,7 @@ from reconciler.kinds.fdb import Fdb, FdbKey
 from reconciler.kinds.link import Link, LinkKey, Vxlan
 from reconciler.kinds.marks import GROUP
 from reconciler.kinds.neighbour import Neighbour, NeighbourKey
-from reconciler.kinds.nexthop import Nexthop, NexthopKey
+from reconciler.kinds.nexthop import Nexthop, NexthopKey, nexthop
 from reconciler.kinds.route import MAIN, Route, RouteKey
 from reconciler.kinds.route.row import IPV6_METRIC
 from reconciler.spec.model import Fabric
@@ -166,16 +166,17 @@ def _overlay_peer(local: _Local, peer: Node, how: Transport) -> list[Any]:
     mac = vtep_mac(peer.name, overlay.vni)
     rows: list[Any] = [Fdb(FdbKey("", device, mac), address, 0 if port == overlay.port else port, origin=origins)]
     mtu = _overlay_route_mtu(local, peer)
-    nexthops: dict[Family, NexthopKey] = {}
+    hops: dict[Family, Nexthop] = {}
     for cidr in peer.pod_cidrs:
         six = ":" in cidr
-        key = nexthops.get(6 if six else 4)
-        if key is None:
+        family = 6 if six else 4
+        hop = hops.get(family)
+        if hop is None:
             via = link_local(mac) if six else vtep_address(cidr)
-            key = nexthops[6 if six else 4] = NexthopKey("", device, via)
             rows.append(Neighbour(NeighbourKey("", device, via), mac, origin=origins))
-            rows.append(Nexthop(key, onlink=not six, origin=origins))
-        rows.append(Route(RouteKey("", MAIN, cidr, IPV6_METRIC if six else 0), nexthop=key, mtu=mtu, origin=origins))
+            hop = hops[family] = nexthop(NexthopKey("", device, via), onlink=not six, origin=origins)
+            rows.append(hop)
+        rows.append(Route(RouteKey("", MAIN, cidr, IPV6_METRIC if six else 0), nhid=hop.id, nexthop=hop.key, mtu=mtu, origin=origins))
     return rows
 
 
