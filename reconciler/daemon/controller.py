@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, Protocol
 
-from reconciler.engine.diff import NOT_WANTED
-from reconciler.engine.guard import Limits
+from reconciler.daemon.repairs import Repair, failures, repairs
+from reconciler.daemon.suspicion import Inventory, suspicion
+from reconciler.engine.guard import Hold, Limits, builds_only
 from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
-from reconciler.engine.model import Action, Plan, Ref, Verb, Wanted
+from reconciler.engine.model import Action, Plan, Ref, Refusal, Seen, Wanted
 from reconciler.engine.round import Node as NodeIO
 from reconciler.engine.round import Outcome, Progress, Result, Round, silent
 from reconciler.facts.model import Host, Node
-from reconciler.intents import Compiled, IntentError
+from reconciler.intents import Compiled, Context, IntentError
 
 
 class Rejected(Exception):
@@ -23,13 +24,21 @@ class Rejected(Exception):
         self.problems = problems
 
 
-class Inputs(Protocol):
+class Inputs(Inventory, Protocol):
     """Content that is valid as far as can be told without the host."""
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Of the spec's text."""
+
     @property
-    def limits(self) -> Limits: ...
+    def content(self) -> str:
+        """What a person confirms when it is suspicious: covers the spec and which nodes there are."""
+
+    @property
+    def stale(self) -> bool:
+        """True for content that was kept on disk: it may be out of date."""
+
     @property
     def node(self) -> Node: ...
     @property
@@ -37,35 +46,39 @@ class Inputs(Protocol):
     @property
     def warnings(self) -> tuple[str, ...]: ...
 
+    def same(self, other: object) -> bool:
+        """Whether it says the very same, so that nothing has to be compiled again."""
+
+    def context(self, host: Host) -> Context | None:
+        """What intents are given."""
+
     def compile(self, host: Host) -> Compiled:
         """What this node should hold. Raises IntentError."""
 
-
-class Repair(NamedTuple):
-    """One row that was not as it should be although nobody had asked for a change."""
-
-    ref: Ref
-    was: str  # "was missing", "differs in dst", "was not wanted"
-    done: bool  # False: it still is not
-    new: bool = True  # False: the round before found it too
-
-    def __str__(self) -> str:
-        return f"{self.ref} ({self.was})"
+    def packed(self) -> bytes:
+        """All of it, to be kept on disk."""
 
 
 class Report(NamedTuple):
-    """What one step did. `digest` is the content in force; empty: none yet."""
+    """What one step did. `digest` is of the spec in force; empty: none yet."""
 
     digest: str
-    problems: tuple[str, ...] = ()  # why the newest content is not in force
+    problems: tuple[str, ...] = ()  # why the newest content is not valid
+    suspect: Refusal | None = None  # why valid newest content waits for a person
+    content: str = ""  # what would have to be confirmed then
+    stale: bool = False  # the content in force was kept on disk
     warnings: tuple[str, ...] = ()
     plans: tuple[Plan, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
     errors: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] = ()  # in a dry run: found, and left as they are
+    failed: Mapping[Ref, str] = {}  # rows whose lines ran and did not do, with the reason
     converged: bool = False
     wanted: Wanted = Wanted()
     uplink: str = ""
+    seen: Seen = Seen({})
+    context: Context | None = None
+    used: frozenset[str] = frozenset()  # confirmations that were acted on
 
 
 class _Verdict(NamedTuple):
@@ -78,7 +91,10 @@ class _Verdict(NamedTuple):
 
 
 class Controller:
-    """Holds the newest content and the last that was good; one daemon has one for its life."""
+    """Holds the newest content and the last that was good; one daemon has one for its life.
+
+    `kept`: content that was good before this start.
+    """
 
     def __init__(
         self,
@@ -87,6 +103,7 @@ class Controller:
         load: Callable[[], Inputs],
         observe: Callable[[Reader, Node, str], Host],
         *,
+        kept: Inputs | None = None,
         root: str = "",
         dry_run: bool = False,
         progress: Progress = silent,
@@ -94,37 +111,67 @@ class Controller:
         self._io, self._kinds, self._load, self._observe = io, kinds, load, observe
         self._root, self._dry_run, self._progress = root, dry_run, progress
         self._newest: Inputs | None = None
-        self._good: Inputs | None = None
+        self._good: Inputs | None = kept
+        self._accepted = ""  # suspicious content that a person confirmed
         self._problems: tuple[str, ...] = ("no content was read yet",)
         self._verdicts: tuple[_Verdict, ...] = ()
+        self._refused = ""  # digest of the plan that the last round refused
         self._left: frozenset[Ref] = frozenset()  # found by the last round, and still not as it should be
         self._settled: Wanted | None = None  # what the node held when the last round converged
         self._rounds: tuple[Limits, Round] | None = None
 
+    @property
+    def good(self) -> Inputs | None:
+        """The content in force."""
+        return self._good
+
     def reload(self) -> None:
-        """Read the content again. What is not valid changes nothing but the problems."""
+        """Read the content again. What is not valid changes nothing but the problems; what is the same changes nothing."""
         try:
-            self._newest = self._load()
-            self._problems = ()
+            newest = self._load()
         except Rejected as rejected:
             self._newest = None
             self._problems = rejected.problems
+            return
+        known = (one for one in (self._newest, self._good) if one is not None and one.same(newest))
+        self._newest = next(known, newest)
+        self._problems = ()
 
-    def step(self) -> Report:
-        """One round with the newest content that is good."""
-        problems = self._problems
+    def step(self, *, confirmed: Collection[str] = (), resting: Mapping[Ref, str] = {}) -> Report:
+        """One round with the newest content that is good.
+
+        confirmed: digests of content and of plans that a person has confirmed.
+        resting: rows to leave alone this time, with the reason.
+        """
+        told = Report(self._good.digest if self._good else "", self._problems, stale=self._good is not None and self._good.stale)
         for inputs in (self._newest, self._good):
             if inputs is None:
+                continue
+            suspect = self._suspicion(inputs, confirmed)
+            if suspect is not None:
+                told = told._replace(suspect=suspect, content=inputs.content)
                 continue
             try:
                 verdict = self._judge(inputs)
             except ObservationFailed as failure:
-                return Report(inputs.digest, problems, inputs.warnings, errors=(str(failure),))
+                return told._replace(digest=inputs.digest, stale=inputs.stale, warnings=inputs.warnings, errors=(str(failure),))
             if verdict.compiled is not None:
+                used = {inputs.content} & set(confirmed) if inputs is self._newest else set()
                 self._good = inputs
-                return self._converge(verdict, verdict.compiled, problems)
-            problems = problems or verdict.problems
-        return Report(self._good.digest if self._good else "", problems)
+                told = told._replace(digest=inputs.digest, stale=inputs.stale, used=frozenset(used))
+                return self._converge(verdict, verdict.compiled, told, confirmed, resting)
+            told = told._replace(problems=told.problems or verdict.problems)
+        return told
+
+    def _suspicion(self, inputs: Inputs, confirmed: Collection[str]) -> Refusal | None:
+        """Why content must not follow what was good before."""
+        if self._good is None or inputs is self._good:
+            return None
+        why = suspicion(self._good, inputs, inputs.node.name)
+        if not why or inputs.content in (self._accepted, *confirmed):
+            self._accepted = inputs.content if why else ""  # confirmed once, until it is in force or replaced
+            return None
+        return Refusal(why, "read it; if it is right, confirm its digest")
 
     def _judge(self, inputs: Inputs) -> _Verdict:
         """Compile for the host as it is now; kept while neither changes. Raises ObservationFailed."""
@@ -142,38 +189,56 @@ class Controller:
         self._verdicts = (verdict, *kept)
         return verdict
 
-    def _converge(self, verdict: _Verdict, compiled: Compiled, problems: tuple[str, ...]) -> Report:
+    def _converge(
+        self, verdict: _Verdict, compiled: Compiled, told: Report, confirmed: Collection[str], resting: Mapping[Ref, str]
+    ) -> Report:
         scope = Scope(("",), compiled.wanted, self._root)
-        engine = self._engine(verdict.inputs)
-        if self._dry_run:
-            plan, seen = engine.plan(scope)
-            result = Result((plan,), (), _unseen(plan), seen)
-        else:
-            result = engine.converge(scope, progress=self._progress)
+        result = self._run(verdict.inputs, scope, confirmed, resting)
         drifted = self._settled is compiled.wanted or self._dry_run
-        repairs = _repairs(result.plans, result.outcomes, self._left) if drifted else ()
-        self._left = frozenset(one.ref for one in repairs if not one.done)
+        found = repairs(result.plans, result.outcomes, self._left) if drifted else ()
+        self._left = frozenset(one.ref for one in found if not one.done)
+        self._refused = result.last.digest if result.last.refusal is not None else ""
         if result.converged:
             self._settled = compiled.wanted
-        warnings = (*verdict.inputs.warnings, *(str(remark) for remark in compiled.remarks))
-        return Report(
-            verdict.inputs.digest,
-            problems,
-            warnings,
-            result.plans,
-            result.outcomes,
-            result.errors,
-            repairs,
-            result.converged,
-            compiled.wanted,
-            verdict.host.uplink,
+        return told._replace(
+            warnings=(*verdict.inputs.warnings, *(str(remark) for remark in compiled.remarks)),
+            plans=result.plans,
+            outcomes=result.outcomes,
+            errors=result.errors,
+            repairs=found,
+            failed=failures(result),
+            converged=result.converged,
+            wanted=compiled.wanted,
+            uplink=verdict.host.uplink,
+            seen=result.seen,
+            context=verdict.inputs.context(verdict.host),
+            used=told.used | {plan.digest for plan in result.plans[:-1] if plan.refusal is not None},
         )
+
+    def _run(self, inputs: Inputs, scope: Scope, confirmed: Collection[str], resting: Mapping[Ref, str]) -> Result:
+        engine, hold = self._engine(inputs), _hold(stale=inputs.stale, resting=resting)
+        if self._dry_run:
+            plan, seen = engine.plan(scope, hold)
+            return Result((plan,), (), _unseen(plan), seen)
+        word = self._refused if self._refused in confirmed else next(iter(confirmed), "")
+        return engine.converge(scope, confirmed=word, progress=self._progress, hold=hold)
 
     def _engine(self, inputs: Inputs) -> Round:
         """Its templates are compiled once, and again only when the limits change."""
         if self._rounds is None or self._rounds[0] != inputs.limits:
             self._rounds = (inputs.limits, Round(self._io, self._kinds, limits=inputs.limits, name=inputs.node.name))
         return self._rounds[1]
+
+
+def _hold(*, stale: bool, resting: Mapping[Ref, str]) -> Hold | None:
+    """Why an action must not run now, in as few calls as it takes: a round may ask it of thousands."""
+
+    def both(action: Action) -> str:
+        return resting.get(action.ref) or builds_only(action)
+
+    if stale:
+        return both if resting else builds_only
+    return (lambda action: resting.get(action.ref, "")) if resting else None
 
 
 def _compile(inputs: Inputs, host: Host) -> _Verdict:
@@ -188,22 +253,3 @@ def _compile(inputs: Inputs, host: Host) -> _Verdict:
 
 def _unseen(plan: Plan) -> tuple[str, ...]:
     return tuple(f"could not be observed: {failure}" for failure in plan.failures)
-
-
-def _repairs(plans: tuple[Plan, ...], outcomes: tuple[Outcome, ...], known: frozenset[Ref]) -> tuple[Repair, ...]:
-    """One for each row of the first plan; a row that is made anew counts once."""
-    left = {action.ref for action in plans[-1].actions}
-    done = {outcome.action.ref for outcome in outcomes if outcome.failure is None}
-    found: dict[Ref, Repair] = {}
-    for action in plans[0].actions:
-        mended = action.ref in done and action.ref not in left
-        found.setdefault(action.ref, Repair(action.ref, _was(action), mended, action.ref not in known))
-    return tuple(found.values())
-
-
-def _was(action: Action) -> str:
-    if action.verb is Verb.CREATE and action.change.old is None:
-        return "was missing"
-    if action.verb is Verb.DELETE and action.note == NOT_WANTED:
-        return "was not wanted"
-    return action.note or "differed"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, SHUT_RDWR
 from typing import NamedTuple
 
 from reconciler.daemon.metrics import CONTENT_TYPE
@@ -66,7 +67,14 @@ class HttpServer:
             self._server = _server(address, ask)
         except OSError as error:
             raise BadListen(f"--listen {listen}: {error.strerror}; choose another address or port, or --listen off") from error
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True).start()
+        self._closing = False
+        self._thread = threading.Thread(target=self._serve, args=(self._server,), name="http", daemon=True)
+        self._thread.start()
+
+    def _serve(self, server: ThreadingHTTPServer) -> None:
+        """Unlike serve_forever it does not look at the clock: it sleeps until somebody asks."""
+        while not self._closing:
+            server.handle_request()
 
     @property
     def port(self) -> int:
@@ -75,7 +83,10 @@ class HttpServer:
 
     def close(self) -> None:
         if self._server is not None:
-            self._server.shutdown()
+            self._closing = True
+            with suppress(OSError):
+                self._server.socket.shutdown(SHUT_RDWR)  # wakes whoever waits for a client
+            self._thread.join(timeout=1)
             self._server.server_close()
 
 

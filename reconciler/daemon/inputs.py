@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Collection
+from functools import cache
 from typing import NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
 
 from reconciler.cluster.config import read_content
 from reconciler.daemon.controller import Rejected
@@ -13,11 +18,14 @@ from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts, Host, Node
 from reconciler.facts.nodes import BadNode
-from reconciler.intents import Compiled, Context, compile_node
-from reconciler.spec.load import Loaded, load_spec
+from reconciler.facts.pods import pods_of
+from reconciler.intents import Compiled, Context, Memo, compile_node
+from reconciler.spec.load import Loaded, load_texts, read_texts
 from reconciler.spec.problems import SpecError
 
 _TRIES = 5  # for content that is swapped while it is read
+
+Texts = tuple[tuple[bytes, str], ...]  # content and name of each file of the spec
 
 
 class FileInputs(NamedTuple):
@@ -26,11 +34,29 @@ class FileInputs(NamedTuple):
     loaded: Loaded
     facts: Facts
     node: Node
+    texts: Texts
     warnings: tuple[str, ...] = ()
+    stale: bool = False
+    memo: Memo | None = None
 
     @property
     def digest(self) -> str:
         return self.loaded.digest
+
+    @property
+    def content(self) -> str:
+        """The same on every node, and while nodes only change their labels or addresses."""
+        total = hashlib.sha256(f"{self.digest}\n{self.name}\n".encode())
+        total.update("\n".join(sorted(self.facts.nodes)).encode())
+        return total.hexdigest()
+
+    @property
+    def name(self) -> str:
+        return self.loaded.spec.metadata.name
+
+    @property
+    def nodes(self) -> Collection[str]:
+        return self.facts.nodes.keys()
 
     @property
     def limits(self) -> Limits:
@@ -41,20 +67,52 @@ class FileInputs(NamedTuple):
     def needs_uplink(self) -> bool:
         return self.loaded.spec.fabric is not None or self.loaded.spec.cni is not None
 
+    def same(self, other: object) -> bool:
+        return isinstance(other, FileInputs) and self[1:] == other[1:] and self.digest == other.digest
+
+    def context(self, host: Host) -> Context:
+        return Context(self.loaded.spec, self.facts._replace(host=host), self.node.name, self.loaded.where, self.memo)
+
     def compile(self, host: Host) -> Compiled:
-        """Raises IntentError."""
-        return compile_node(Context(self.loaded.spec, self.facts._replace(host=host), self.node.name, self.loaded.where))
+        return compile_node(self.context(host))
+
+    def packed(self) -> bytes:
+        return bytes(_packing().dump_json(_Packed(self.texts, self.facts._replace(host=None))))
 
 
-def load_inputs(settings: Settings) -> FileInputs:
-    """Read and judge everything at one moment. Raises Rejected."""
+class _Packed(NamedTuple):
+    """What of the content is kept on disk: the texts as they were, and facts in our own small types."""
+
+    texts: Texts
+    facts: Facts
+
+
+@cache
+def _packing() -> TypeAdapter[_Packed]:
+    return TypeAdapter(_Packed)
+
+
+def unpack_inputs(settings: Settings, body: bytes) -> FileInputs:
+    """Content that was kept, judged again as this version judges. Raises Rejected."""
+    try:
+        packed = _packing().validate_json(body)
+        loaded = load_texts(packed.texts)
+    except ValidationError as error:
+        raise Rejected((f"cannot be read by this version of plumbline: {error.errors()[0]['msg']}",)) from error
+    except SpecError as error:
+        raise Rejected(tuple(str(problem) for problem in error.problems)) from error
+    return _judged(settings, loaded, packed.facts, packed.texts)._replace(stale=True)
+
+
+def load_inputs(settings: Settings, memo: Memo | None = None) -> FileInputs:
+    """Read and judge everything at one moment. Raises Rejected. `memo`: of the compilations before."""
     paths = (settings.config, *settings.facts)
     before = read_content(paths)
     for _ in range(_TRIES):
         inputs = _load(settings)
         now = read_content(paths)
         if now == before:
-            return inputs
+            return inputs._replace(memo=memo)
         before = now
     raise Rejected((f"{settings.config}: the content changed {_TRIES} times while it was read",))
 
@@ -62,20 +120,29 @@ def load_inputs(settings: Settings) -> FileInputs:
 def _load(settings: Settings) -> FileInputs:
     """A node that cannot be read is not left out: to its peers that would mean to remove all that leads to it."""
     try:
-        loaded = load_spec(settings.config)
-        nodes, wrong = nodes_of(thing for path in settings.facts for thing in read_manifests(path))
-        facts = build_facts(loaded, nodes)
+        texts = tuple(read_texts(settings.config))
+        loaded = load_texts(texts)
+        objects = [thing for path in settings.facts for thing in read_manifests(path)]
+        nodes, wrong = nodes_of(objects)
+        pods, wrong_pods = pods_of(objects)
+        facts = build_facts(loaded, nodes, pods=pods)
     except SpecError as error:
         raise Rejected(tuple(str(problem) for problem in error.problems)) from error
     except (BadManifest, BadNode) as error:
         raise Rejected((str(error),)) from error
     if wrong:
         raise Rejected(tuple(wrong))
+    inputs = _judged(settings, loaded, facts, texts)
+    return inputs._replace(warnings=(*inputs.warnings, *wrong_pods))
+
+
+def _judged(settings: Settings, loaded: Loaded, facts: Facts, texts: Texts) -> FileInputs:
+    """Raises Rejected for what contradicts itself."""
     found = lint(loaded, facts)
     errors = tuple(str(problem) for problem in found if problem.severity == "error")
     if errors:
         raise Rejected(errors)
-    return FileInputs(loaded, facts, _this_node(settings, facts), tuple(str(problem) for problem in found))
+    return FileInputs(loaded, facts, _this_node(settings, facts), texts, tuple(str(problem) for problem in found))
 
 
 def _this_node(settings: Settings, facts: Facts) -> Node:

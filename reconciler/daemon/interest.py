@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from reconciler.daemon.doers import Doers, is_about
 from reconciler.engine.kind import Kinds
-from reconciler.engine.model import Wanted
+from reconciler.engine.model import Ref, Wanted
 from reconciler.kernel.events import Event
 from reconciler.kinds.marks import GROUP, PROTOCOL
 from reconciler.kinds.nexthop import BASE
@@ -59,3 +60,51 @@ def _links(kinds: Kinds, wanted: Wanted) -> set[str]:
         for row in wanted.rows(kind):
             names |= {need.key[-1] for need in kinds[kind].needs(row) if need.kind == "link"}
     return names
+
+
+class Listening:
+    """Tells of each event whether it is worth a round, and remembers who caused it."""
+
+    def __init__(self, interest: Interest, doers: Doers) -> None:
+        self._interest, self._doers = interest, doers
+        self.wanted = Wanted()
+        self._fought: dict[tuple[str, str], list[Ref]] = {}
+        self._failed: dict[tuple[str, str], list[Ref]] = {}
+        self._touched: set[Ref] = set()
+
+    def to(self, interest: Interest, wanted: Wanted) -> None:
+        """Something else is wanted from here on."""
+        self._interest, self.wanted = interest, wanted
+
+    def see(self, interfaces: Mapping[int, str]) -> None:
+        self._interest.see(interfaces)
+
+    def expect(self, fought: Iterable[Ref], failed: Iterable[Ref]) -> None:
+        """Rows that are left alone in a fight: what happens to them is not worth a round. Rows that failed: it is worth another try."""
+        self._fought, self._failed = _by_word(fought), _by_word(failed)
+
+    def touched(self) -> set[Ref]:
+        """Failed rows that something happened to since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def __call__(self, event: Event) -> bool:
+        if not self._interest(event):
+            return False
+        self._doers.note(event)
+        self._touched.update(_about(self._failed, event))
+        return not _about(self._fought, event)
+
+
+def _by_word(rows: Iterable[Ref]) -> dict[tuple[str, str], list[Ref]]:
+    """Kind and each part of the key → rows, for a look-up per event."""
+    found: dict[tuple[str, str], list[Ref]] = {}
+    for row in rows:
+        for part in row.key:
+            found.setdefault((row.kind, str(part)), []).append(row)
+    return found
+
+
+def _about(rows: Mapping[tuple[str, str], list[Ref]], event: Event) -> list[Ref]:
+    name = event.key or event.name
+    return [row for row in rows.get((event.what, name), ()) if is_about(row, event.what, name, event.table)]

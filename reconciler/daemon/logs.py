@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import structlog
 
 from reconciler.daemon.controller import Report
+from reconciler.daemon.patience import Fight
 from reconciler.daemon.status import Status
 
 MANY = 20  # rows of one round that are named one by one
@@ -67,13 +68,32 @@ def _log_content(log: Any, report: Report, before: Status, status: Status) -> No
     if report.problems and report.problems != before.problems:
         for problem in report.problems[:MANY]:
             log.error("content rejected", problem=problem)
-        in_force = f"{report.digest[:12]} stays in force and drift from it is repaired" if report.digest else "nothing is in force yet"
-        log.error("not ready", why=f"the newest content is not valid; {in_force}")
+        log.error("not ready", why=f"the newest content is not valid; {status.in_force}")
+    if status.suspect is not None and status.content != before.content:
+        log.error("content refused", why=status.suspect.reason, meanwhile=status.in_force, confirm=status.confirm_content)
+    for trouble in status.state_problems:
+        if before.rounds == 0 or trouble not in before.state_problems:
+            log.error("state", problem=trouble)
+    for one in status.opponents:
+        if one not in before.opponents and one.level != "note":
+            log.warning("somebody else on this host", what=one.what, do=one.remedy)
     for warning in report.warnings:
         if warning not in before.warnings:
             log.warning("warning", text=warning)
-    if status.digest != before.digest:
-        log.info("content in force", digest=status.digest[:12], before=before.digest[:12] or "none")
+    if (status.digest, status.stale) != (before.digest, before.stale):
+        source = "disk" if status.stale else "live"
+        log.info("content in force", digest=status.digest[:12], source=source, before=before.digest[:12] or "none")
+
+
+def log_fight(log: Any, fight: Fight) -> None:
+    """Once for each, when it begins."""
+    log.warning(
+        "fight",
+        row=str(fight.row),
+        by=fight.by or "the kernel does not tell who",
+        times=fight.times,
+        do="find out who else wants this row, and let one of the two have it; it is put back less and less often",
+    )
 
 
 def _log_summary(log: Any, report: Report, before: Status, status: Status) -> None:

@@ -4,41 +4,47 @@ from __future__ import annotations
 
 import gc
 import os
-import queue
 import random
 import selectors
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import Any
 
 from reconciler.cluster.config import ConfigWatch
 from reconciler.daemon.controller import Controller, Inputs, Report
+from reconciler.daemon.doers import Doers
 from reconciler.daemon.http import Answer, BadListen, HttpServer, answer
-from reconciler.daemon.inputs import load_inputs
-from reconciler.daemon.interest import Interest
-from reconciler.daemon.logs import MANY, log_round, make_logger
+from reconciler.daemon.inbox import Inbox, signals
+from reconciler.daemon.inputs import load_inputs, unpack_inputs
+from reconciler.daemon.interest import Interest, Listening
+from reconciler.daemon.keeping import Keeper
+from reconciler.daemon.logs import log_fight, log_round, make_logger
 from reconciler.daemon.metrics import Metrics
+from reconciler.daemon.patience import Patience
 from reconciler.daemon.schedule import Schedule
 from reconciler.daemon.settings import Settings
+from reconciler.daemon.state import StateBusy, StateFolder
 from reconciler.daemon.status import LastRound, Status, after
 from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import Action, Wanted
 from reconciler.engine.round import Failure
+from reconciler.intents import Memo
 from reconciler.kernel.events import EventSocket
 from reconciler.kernel.folders import FolderEvents
 from reconciler.kernel.host import observe_host
 from reconciler.kernel.lock import AlreadyRunning, NamespaceLock
 from reconciler.kernel.node import KernelNode
+from reconciler.kernel.opponents import opponents
+from reconciler.kernel.requester import requester, search
 from reconciler.kinds import all_kinds
 
 STUCK = 180.0  # seconds without a sign of life; the slowest single question to a kernel or tool times out before
 _BEAT = 5.0  # seconds between signs of life when nothing happens
-CONFIG, HANGUP, STOP = "config", "hangup", "stop"
+LOOK_AROUND = 600.0  # seconds between two looks for others on this host
+START, CONFIG, HANGUP, CONFIRM, STOP = "start", "config", "hangup", "confirm", "stop"
+_READS = {START, CONFIG, HANGUP}  # triggers that read the content again
 
 
 class _Stopped(Exception):
@@ -59,48 +65,30 @@ class _ListeningNode(KernelNode):
         return done
 
 
-class _Inbox:
-    """What other threads and signal handlers have to say; its descriptor wakes the loop."""
-
-    def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[str] = queue.SimpleQueue()  # reentrant, as signal handlers need it
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def put(self, trigger: str) -> None:
-        self._queue.put(trigger)
-        os.eventfd_write(self._wake, 1)
-
-    def fileno(self) -> int:
-        return self._wake
-
-    def take(self) -> Iterator[str]:
-        try:
-            os.eventfd_read(self._wake)
-            while True:
-                yield self._queue.get_nowait()
-        except (queue.Empty, BlockingIOError):
-            return
-
-    def close(self) -> None:
-        os.close(self._wake)
-
-
 def run(settings: Settings) -> int:
     """Keep this node true until SIGTERM or SIGINT. Exit status: 0 asked to stop, 1 it could not start or go on."""
     log = make_logger(sys.stderr, json=settings.json_logs, verbose=settings.verbose, node=settings.node)
+    memo = Memo()
     with ExitStack() as held:
         try:
             if not settings.dry_run:
                 held.callback(NamespaceLock().close)
-            daemon = Daemon(settings, log, lambda: load_inputs(settings))
+            keeper = Keeper(
+                StateFolder(settings.state) if settings.state else None,
+                lambda body: unpack_inputs(settings, body),
+                reads_only=settings.dry_run,
+            )
+            held.callback(keeper.close)
+            keeper.open()
+            daemon = Daemon(settings, log, lambda: load_inputs(settings, memo), keeper)
             held.callback(daemon.close)
             http = HttpServer(settings.listen, daemon.answer)
             held.callback(http.close)
-        except (AlreadyRunning, BadListen, ObservationFailed) as error:
+        except (AlreadyRunning, StateBusy, BadListen, ObservationFailed) as error:
             log.error("cannot start", why=str(error))
             return 1
-        held.enter_context(_signals(daemon))
-        log.info("started", config=str(settings.config), pid=os.getpid(), port=http.port, dry_run=settings.dry_run)
+        held.enter_context(signals(daemon.stop, lambda: daemon.wake(HANGUP)))
+        log.info("started", config=str(settings.config), pid=os.getpid(), port=http.port, dry_run=settings.dry_run, state=keeper.path)
         try:
             daemon.serve()
         except ObservationFailed as error:  # deaf to events: whoever started us does better to start us again
@@ -110,58 +98,37 @@ def run(settings: Settings) -> int:
     return 0
 
 
-@contextmanager
-def _signals(daemon: Daemon) -> Iterator[None]:
-    """SIGTERM and SIGINT end it, SIGHUP reads everything again. Only the main thread can be told."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        daemon.stop()
-
-    def again(number: int, frame: FrameType | None) -> None:
-        daemon.wake(HANGUP)
-
-    before = {number: signal.signal(number, handler) for number, handler in _handlers(stop, again)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-_Handler = Callable[[int, FrameType | None], None]
-
-
-def _handlers(stop: _Handler, again: _Handler) -> tuple[tuple[signal.Signals, _Handler], ...]:
-    return (signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, again)
-
-
 class Daemon:
     """Everything of one daemon; `serve` returns after `stop`, which may come from any thread."""
 
-    def __init__(self, settings: Settings, log: Any, load: Callable[[], Inputs]) -> None:
-        self._settings, self._log = settings, log
+    def __init__(self, settings: Settings, log: Any, load: Callable[[], Inputs], keeper: Keeper) -> None:
+        self._settings, self._log, self._keeper = settings, log, keeper
         self._kinds = all_kinds()
         self._events = EventSocket(group for kind in self._kinds.values() for group in kind.events)
         self._node = _ListeningNode(self._events)
-        self._inbox = _Inbox()
+        self._inbox = Inbox()
         self._watch = ConfigWatch((settings.config, *settings.facts), lambda: self._inbox.put(CONFIG), FolderEvents())
+        self._state = FolderEvents()
+        restored = keeper.restore()
         self._controller = Controller(
             self._node,
             self._kinds,
             load,
             observe_host,
+            kept=restored.inputs,
             root=settings.root,
             dry_run=settings.dry_run,
             progress=self._progress,
         )
         self._schedule = Schedule(settings.resync, random.uniform)
-        self._interest = Interest(self._kinds, Wanted(), "", blind=False)
-        self._wanted = Wanted()
+        self._patience = Patience(random.uniform)
+        self._doers = Doers(requester, search)
+        self._listening = Listening(Interest(self._kinds, Wanted(), "", blind=False), self._doers)
+        self._looked = float("-inf")  # when we last looked around for others
         self._metrics = Metrics(settings.node)
-        self._status = Status(settings.node, str(settings.config), settings.dry_run)  # swapped whole; read by HTTP threads
+        self._status = Status(  # swapped whole; read by HTTP threads
+            settings.node, str(settings.config), settings.dry_run, keeper.path, last_good=restored.saved, state_problems=keeper.problems
+        )
         self._beat = time.monotonic()
         self._stopping = False
 
@@ -187,10 +154,13 @@ class Daemon:
 
     def serve(self) -> None:
         self._watch.start()
-        self._schedule.ask("start", time.monotonic())
+        self._schedule.ask(START, time.monotonic())
         with selectors.DefaultSelector() as ready:
             ready.register(self._events, selectors.EVENT_READ, self._hear)
             ready.register(self._inbox, selectors.EVENT_READ, self._read_inbox)
+            if self._keeper.path and self._state.fileno() >= 0:
+                self._state.watch([self._keeper.path])
+                ready.register(self._state, selectors.EVENT_READ, self._hear_state)
             try:
                 while not self._stopping:
                     self._beat = now = time.monotonic()
@@ -205,6 +175,7 @@ class Daemon:
 
     def close(self) -> None:
         self._watch.stop()
+        self._state.close()
         self._node.close()
         self._events.close()
         self._inbox.close()
@@ -216,12 +187,18 @@ class Daemon:
             self._schedule.ask(trigger, time.monotonic())
 
     def _hear(self) -> None:
-        heard = self._events.read(self._interest)
+        heard = self._events.read(self._listening)
         now = time.monotonic()
         if heard.overflowed:
+            self._metrics.overflowed()
             self._schedule.heard(("overflow",), now)  # some were lost: the round looks at everything anyway
         elif heard.reasons:
             self._schedule.heard(heard.reasons, now)
+
+    def _hear_state(self) -> None:
+        self._state.drain()
+        if self._keeper.confirmed():
+            self._schedule.ask(CONFIRM, time.monotonic())
 
     def _progress(self, done: int, total: int) -> None:
         self._beat = time.monotonic()
@@ -230,11 +207,14 @@ class Daemon:
 
     def _round(self, triggers: tuple[str, ...]) -> None:
         began, at = time.monotonic(), time.time()
+        ground = _READS & set(triggers) or any("link" in trigger or "address" in trigger for trigger in triggers)
+        self._patience.forget_failures(None if ground else self._listening.touched())  # what rows failed for may be otherwise now
+        confirmed = self._keeper.confirmed()
         try:
             with _without_collector():
-                if {"start", CONFIG, HANGUP} & set(triggers):
+                if _READS & set(triggers):
                     self._controller.reload()
-                report = self._controller.step()
+                report = self._controller.step(confirmed=confirmed, resting=self._patience.resting(began))
                 self._look_after(report)
         except _Stopped:
             raise
@@ -246,27 +226,49 @@ class Daemon:
             return
         now = time.monotonic()
         last = LastRound(at, triggers, now - began, len(report.plans[0].actions) if report.plans else 0)
-        before, self._status = self._status, after(self._status, report, last)
+        self._plan_next(report, now)
+        self._keep(report, confirmed, now, at)
+        self._look_around(report, triggers, now)
+        before, self._status = self._status, after(self._status, report, last, self._patience.fights(now), self._keeper.problems)
         self._metrics.ended(report, self._status)
         log_round(self._log, report, before, self._status, self._settings.dry_run)
-        self._plan_next(report, now)
 
     def _look_after(self, report: Report) -> None:
         """The events that matter from here on, with the interfaces as they are now."""
-        if report.wanted is not self._wanted or not report.plans:
-            self._wanted = report.wanted
-            self._interest = Interest(self._kinds, report.wanted, report.uplink, blind=bool(report.errors) and not report.plans)
+        if report.wanted is not self._listening.wanted or not report.plans:
+            blind = bool(report.errors) and not report.plans
+            self._listening.to(Interest(self._kinds, report.wanted, report.uplink, blind=blind), report.wanted)
         try:
-            self._interest.see(self._node.interfaces(""))
+            self._listening.see(self._node.interfaces(""))
         except ObservationFailed as failure:
             self._log.error("interfaces", why=str(failure))
 
     def _plan_next(self, report: Report, now: float) -> None:
-        fought = self._schedule.repaired((one.ref for one in report.repairs if one.done), now)
-        for row in fought[:MANY]:
-            self._log.warning("somebody else keeps changing this row", row=str(row), do="find out who: two managers of one row never agree")
+        for fight in self._patience.repaired((one.ref for one in report.repairs if one.done), self._doers.who, now):
+            log_fight(self._log, fight)
+            self._metrics.fought(fight)
+        self._doers.forget()
+        left = {action.ref for action in report.plans[-1].actions} if report.plans else set()
+        self._patience.tried(report.failed, left, now)
+        self._listening.expect((one.row for one in self._patience.fights(now) if now < one.until), self._patience.failed)
         polls = (kind.poll for name, kind in self._kinds.items() if kind.poll and report.wanted.of(name))
-        self._schedule.done(now, converged=report.converged, polls=polls)
+        self._schedule.done(now, converged=report.converged, polls=polls, rested=self._patience.next(left, now))
+
+    def _keep(self, report: Report, confirmed: frozenset[str], now: float, wall: float) -> None:
+        for digest in self._keeper.after(report, self._controller.good, confirmed, now, wall):
+            self._log.warning("confirmation fits nothing", digest=digest, do="read what waits now: plumbline status")
+
+    def _look_around(self, report: Report, triggers: tuple[str, ...], now: float) -> None:
+        """Others on this host: at a start, with new content, and now and then."""
+        if report.context is None or not (_READS & set(triggers) or now - self._looked > LOOK_AROUND):
+            return
+        self._looked = now
+        try:
+            found = opponents(report.context, report.wanted, report.seen, self._node, self._settings.root)
+        except Exception:  # noqa: BLE001 — what others do is worth knowing, and not worth a round
+            self._log.exception("others on this host could not be looked for")
+            return
+        self._status = self._status._replace(opponents=found)
 
 
 @contextmanager

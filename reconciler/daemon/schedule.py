@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterable
 EVENT = "event"
 SETTLE = 0.03  # seconds from the first event to the round: one cause makes several
 FIRST_RETRY = 1.0  # seconds after a round that did not converge, then doubled
-PATIENCE = 5  # repairs of one row within MEMORY before somebody else is believed to fight us over it
-MEMORY = 60.0  # seconds
-SLOWEST = 10.0  # seconds between rounds while somebody fights us
 
 Chance = Callable[[float, float], float]  # random.uniform
 
@@ -23,17 +20,15 @@ class Schedule:
         self._reasons: set[str] = set()  # of the event
         self._timers: dict[str, float] = {}
         self._failures = 0
-        self._repairs: dict[object, list[float]] = {}
-        self._not_before = 0.0
 
     def ask(self, trigger: str, now: float, delay: float = 0.0) -> None:
         """A trigger wants a round; asked twice, the first time counts."""
         self._asked.setdefault(trigger, now + delay)
 
     def heard(self, reasons: Iterable[str], now: float) -> None:
-        """Events on what we manage: soon, but not in a fight."""
+        """Events on what we manage: soon."""
         self._reasons |= set(reasons)
-        self._asked.setdefault(EVENT, max(now + SETTLE, self._not_before))
+        self._asked.setdefault(EVENT, now + SETTLE)
 
     @property
     def next(self) -> float:
@@ -54,29 +49,20 @@ class Schedule:
     def _named(self, trigger: str) -> str:
         return f"{EVENT}: {', '.join(sorted(self._reasons))}" if trigger == EVENT else trigger
 
-    def done(self, now: float, *, converged: bool, polls: Iterable[float] = ()) -> None:
-        """A round has ended: when the next one comes without being asked for."""
+    def done(self, now: float, *, converged: bool, polls: Iterable[float] = (), rested: float | None = None) -> None:
+        """A round has ended: when the next one comes without being asked for.
+
+        polls: seconds between looks at kinds without events. rested: when a row that is left alone may be tried again.
+        """
         self._timers["resync"] = now + self._resync * self._chance(0.9, 1.1)
         poll = min(polls, default=self._resync)
         if poll < self._resync:
             self._timers["poll"] = now + poll * self._chance(0.9, 1.0)
+        if rested is not None:
+            self._timers["row"] = rested
         if converged:
             self._failures = 0
             return
         self._failures += 1
         pause = min(self._resync, FIRST_RETRY * 2 ** min(self._failures - 1, 16))
         self._timers["retry"] = now + pause * self._chance(0.5, 1.0)
-
-    def repaired(self, rows: Iterable[object], now: float) -> tuple[object, ...]:
-        """These rows were put right again. Returns those that somebody else keeps changing, and slows down for them."""
-        self._repairs = {row: kept for row, times in self._repairs.items() if (kept := [time for time in times if now - time < MEMORY])}
-        fought = []
-        worst = 0
-        for row in rows:
-            times = self._repairs.setdefault(row, [])
-            times.append(now)
-            if len(times) > PATIENCE:
-                fought.append(row)
-                worst = max(worst, len(times) - PATIENCE)
-        self._not_before = now + min(SLOWEST, 0.25 * 2**worst) if worst else 0.0
-        return tuple(fought)

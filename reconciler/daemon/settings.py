@@ -20,4 +20,5 @@ class Settings(NamedTuple):
     listen: str = LISTEN  # HOST:PORT, [HOST]:PORT or "off"
     resync: float = RESYNC  # seconds between rounds that nothing asked for
     json_logs: bool | None = None  # None: key=value on a terminal, else JSON
+    state: Path | None = None  # folder of what is kept for a restart; None: nothing is
     verbose: bool = False  # rounds that changed nothing are logged too

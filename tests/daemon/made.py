@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reconciler.daemon.controller import Rejected
+from reconciler.daemon.keeping import Keeper
 from reconciler.daemon.logs import make_logger
 from reconciler.daemon.loop import Daemon
 from reconciler.daemon.settings import Settings
+from reconciler.daemon.state import StateFolder
 from reconciler.engine.guard import Limits
 from reconciler.engine.merge import merge
 from reconciler.facts.model import Host, Node
@@ -35,6 +37,22 @@ class Made(NamedTuple):
     needs_uplink: bool = False
     warnings: tuple[str, ...] = ()
     node: Node = Node("n1")
+    name: str = "cluster"
+    nodes: tuple[str, ...] = ()
+    stale: bool = False
+
+    @property
+    def content(self) -> str:
+        return f"content {self.digest}"
+
+    def same(self, other: object) -> bool:
+        return self == other
+
+    def context(self, host: Host) -> None:
+        return None
+
+    def packed(self) -> bytes:
+        return self.digest.encode()
 
     def compile(self, host: Host) -> Compiled:
         if self.error:
@@ -78,11 +96,25 @@ class Running:
         return [line for text in self._log.getvalue().splitlines() if (line := json.loads(text))["event"] == event]
 
 
+def nothing(body: bytes) -> Made:
+    raise Rejected(("nothing was kept by this test",))
+
+
 @contextmanager
-def running(content: Content, tmp_path: Path, *, resync: float = 60, dry_run: bool = False) -> Iterator[Running]:
+def running(
+    content: Content,
+    tmp_path: Path,
+    *,
+    resync: float = 60,
+    dry_run: bool = False,
+    state: Path | None = None,
+    kept: Callable[[bytes], Made] | None = None,
+) -> Iterator[Running]:
     log = io.StringIO()
     settings = Settings(tmp_path / "network.yaml", "n1", dry_run=dry_run, listen="off", resync=resync, verbose=True)
-    daemon = Daemon(settings, make_logger(log, json=True, verbose=True, node="n1"), content)
+    keeper = Keeper(StateFolder(state) if state else None, kept or nothing, reads_only=dry_run)
+    keeper.open()
+    daemon = Daemon(settings, make_logger(log, json=True, verbose=True, node="n1"), content, keeper)
     thread = threading.Thread(target=daemon.serve)
     thread.start()
     one = Running(daemon, log)
@@ -93,3 +125,4 @@ def running(content: Content, tmp_path: Path, *, resync: float = 60, dry_run: bo
         thread.join(timeout=5)
         assert not thread.is_alive(), "the daemon does not stop"
         daemon.close()
+        keeper.close()

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from reconciler.daemon.controller import Rejected
-from reconciler.daemon.schedule import PATIENCE
 from reconciler.daemon.status import as_json
 from reconciler.facts.model import Host
 from reconciler.intents import Compiled
@@ -135,16 +134,6 @@ def test_a_round_that_crashes_is_told_and_the_next_one_comes(netns: str, tmp_pat
         content.inputs = Made("two", blackholes(1))
         one.daemon.wake("config")
         one.until(lambda: one.daemon.status.ready)
-
-
-def test_two_managers_of_one_row_are_told_apart_from_drift(netns: str, tmp_path: Path) -> None:
-    with running(Content(Made("one", blackholes(1))), tmp_path) as one:
-        one.until(lambda: one.daemon.status.ready)
-        for number in range(PATIENCE + 1):
-            sh("ip route del blackhole 10.99.1.0/24")
-            one.until(lambda number=number: one.daemon.status.repaired > number)  # type: ignore[misc]
-        [line] = one.logged("somebody else keeps changing this row")
-        assert line["row"] == "route 254 10.99.1.0/24"
 
 
 def test_the_status_can_be_asked_while_a_round_runs(netns: str, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.daemon.schedule import FIRST_RETRY, MEMORY, PATIENCE, SETTLE, SLOWEST, Schedule
+from reconciler.daemon.schedule import FIRST_RETRY, SETTLE, Schedule
 
 
 def highest(low: float, high: float) -> float:
@@ -67,25 +67,7 @@ def test_a_backoff_does_not_hold_up_what_is_new(schedule: Schedule) -> None:
     assert schedule.take(1 + SETTLE) == ("event: route deleted",)
 
 
-def test_a_fight_is_told_and_slows_events_down_but_nothing_else(schedule: Schedule) -> None:
-    for number in range(PATIENCE):
-        assert schedule.repaired(["row"], number) == ()
-    assert schedule.repaired(["other"], PATIENCE) == ()
-    assert schedule.repaired(["row", "other"], 10) == ("row",)
-    schedule.heard(["route deleted"], 10)
-    assert schedule.next == 10.5
-    for _ in range(10):
-        schedule.repaired(["row"], 11)
-    schedule.take(11)
-    schedule.heard(["route deleted"], 11)
-    assert schedule.next == 11 + SLOWEST
-    schedule.ask("config", 11)
-    assert "config" in schedule.take(11)
-
-
-def test_a_fight_that_ended_is_forgotten(schedule: Schedule) -> None:
-    for _ in range(PATIENCE + 1):
-        schedule.repaired(["row"], 0)
-    assert schedule.repaired(["row"], MEMORY + 1) == ()
-    schedule.heard(["route deleted"], MEMORY + 1)
-    assert schedule.next == MEMORY + 1 + SETTLE
+def test_a_row_that_rests_is_tried_when_it_may_be(schedule: Schedule) -> None:
+    schedule.done(0, converged=True, rested=7)
+    assert schedule.take(6.9) == ()
+    assert schedule.take(7) == ("row",)

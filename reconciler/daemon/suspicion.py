@@ -1,0 +1,39 @@
+"""Content that is valid and that nobody may have meant: it waits until a person confirms it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from reconciler.engine.guard import Limits
+
+
+class Inventory(Protocol):
+    """What of some content tells which cluster it is for."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def nodes(self) -> Collection[str]: ...
+    @property
+    def limits(self) -> Limits: ...
+
+
+def suspicion(before: Inventory, now: Inventory, this: str) -> str:
+    """Why `now` must not follow `before` without a person's word; empty when it may. `this` is this node's name."""
+    reasons = []
+    if now.name != before.name:
+        reasons.append(f"metadata.name is {now.name}, and this node belongs to {before.name}")
+    peers = set(before.nodes) - {this}
+    gone = sorted(peers - set(now.nodes))
+    if gone and len(gone) == len(peers):
+        reasons.append(f"it names none of the other {len(peers)} nodes any more ({_some(gone)})")
+    elif len(gone) > 1 and len(gone) > now.limits.share * len(peers):
+        reasons.append(
+            f"it leaves out {len(gone)} of the other {len(peers)} nodes ({_some(gone)}); limits.maxDeletes is {now.limits.share:.0%}"
+        )
+    return "; ".join(reasons)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
