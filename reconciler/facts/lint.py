@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.facts.model import Facts, Node
@@ -13,7 +14,7 @@ from reconciler.spec.load import Loaded
 from reconciler.spec.model import SysctlSpec
 from reconciler.spec.problems import Path, Problem
 from reconciler.spec.resources import SELECTOR
-from reconciler.wire.ip import packed
+from reconciler.wire.ip import REMEMBERED, packed
 
 
 class _Network(NamedTuple):
@@ -44,11 +45,18 @@ def lint(loaded: Loaded, facts: Facts) -> list[Problem]:
 
 
 def _number(text: str, owner: str) -> _Network:
+    family, first, length, last = _numbers(text)
+    return _Network(family, first, length, owner, text, last)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _numbers(text: str) -> tuple[int, int, int, int]:
+    """Family, first address, prefix length, last address."""
     address, _, said = text.partition("/")
     family, bits = (6, 128) if ":" in address else (4, 32)
     first = int.from_bytes(packed(address), "big")
     length = int(said) if said else bits
-    return _Network(family, first, length, owner, text, first + (1 << (bits - length)) - 1)
+    return family, first, length, first + (1 << (bits - length)) - 1
 
 
 def _within(network: _Network, others: Iterable[_Network]) -> _Network | None:

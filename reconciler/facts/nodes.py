@@ -37,7 +37,7 @@ def parse_node(thing: Mapping[str, Any], where: str = "") -> Node:
     public = annotations.get(PUBLIC_ADDRESS)
     return Node(
         name,
-        stated + tuple(one for one in internal if all(one.family != other.family for other in stated)),
+        stated + tuple(one for one in internal if all(one.family != other.family for other in stated)) if stated else internal,
         _pod_cidrs(spec, label),
         _mapping(metadata, "labels", label),
         str(annotations.get(SITE, "")),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
+
+REMEMBERED = 65536  # addresses and networks: those of a large cluster are read again and again
 
 
 def family_of(text: str) -> int:
@@ -18,12 +21,14 @@ def packed(address: str) -> bytes:
         raise ValueError(f"{address!r} is no address") from None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def normal_address(address: str) -> str:
     """The shortest form (RFC 5952). Raises ValueError."""
     raw = packed(address)
     return socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def normal_network(network: str) -> str:
     """A network in its shortest form; host bits are an error. Raises ValueError."""
     address, slash, length = network.partition("/")
