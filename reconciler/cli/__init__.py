@@ -25,6 +25,7 @@ class _Group(click.Group):
         "validate": "plans", "plan": "plans", "explain": "plans", "schema": "plans",
         "apply": "changes", "cleanup": "changes", "run": "changes",
         "check": "looks", "verify": "looks", "snapshot": "looks",
+        "status": "running", "confirm": "running",
         "lab": "labs",
     }  # fmt: skip
 

@@ -142,18 +142,35 @@ def _told(name: str, title: str, result: Result) -> int:
 @root_option
 @click.option("--listen", default="127.0.0.1:9474", show_default=True, help="HOST:PORT of /healthz, /readyz, /metrics, /status; or off.")
 @click.option("--resync", default=60.0, show_default=True, help="Seconds between rounds that nothing asked for.")
+@click.option("--state", default=None, metavar="DIR", help="Where the last good content is kept; else /var/lib/plumbline.")
 @click.option("--verbose", is_flag=True, help="Log rounds that changed nothing too.")
-def run(config: str, node: str | None, facts: Sequence[str], dry_run: bool, root: str, listen: str, resync: float, verbose: bool) -> int:
+def run(
+    config: str,
+    node: str | None,
+    facts: Sequence[str],
+    dry_run: bool,
+    root: str,
+    listen: str,
+    resync: float,
+    state: str | None,
+    verbose: bool,
+) -> int:
     """The daemon: keep this node true to network.yaml."""
     import os
     import socket
 
+    from reconciler.cli.running import state_folder
     from reconciler.daemon import Settings
     from reconciler.daemon import run as run_daemon
+    from reconciler.daemon.state import LAST_GOOD
 
     if not dry_run:
         need_rights()
         need_tools()
     name = node or os.environ.get("NODE_NAME") or socket.gethostname()
-    paths = tuple(existing(path) for path in facts)
-    return run_daemon(Settings(existing(config), name, paths, dry_run, root, listen, resync, verbose=verbose))
+    folder = state_folder(state, root)
+    if not (folder / LAST_GOOD).exists():  # else the node gets its network of what was kept, and what is missing is told
+        for path in (config, *facts):
+            existing(path)
+    settings = Settings(Path(config), name, tuple(map(Path, facts)), dry_run, root, listen, resync, state=folder, verbose=verbose)
+    return run_daemon(settings)

@@ -225,6 +225,6 @@ def in_use(folder: Path) -> bool:
     return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
 
-def confirm(folder: Path, digest: str) -> None:
+def leave_confirmation(folder: Path, digest: str) -> None:
     """Leave a confirmation for the daemon. Raises OSError."""
     write_private(folder / f"{CONFIRM}{digest}", b"")

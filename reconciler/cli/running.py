@@ -1,0 +1,76 @@
+"""Verbs that speak to a running daemon: status, confirm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from reconciler.cli.options import root_option
+from reconciler.cli.trouble import CannotGoOn
+from reconciler.report import screen
+
+
+@click.command()
+@click.option("--url", default="http://127.0.0.1:9474", show_default=True, metavar="URL", help="Where the daemon listens (run --listen).")
+@click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For people, or as it is.")
+def status(url: str, output: str) -> int:
+    """What the daemon on this node says of itself. Exit status 1 where it is not ready."""
+    from reconciler.daemon.client import NoAnswer, fetch_status
+    from reconciler.report.status import status_text
+
+    try:
+        said = fetch_status(url)
+    except NoAnswer as error:
+        raise CannotGoOn([str(error)]) from None
+    screen.write(json.dumps(said, indent=2, ensure_ascii=False) if output == "json" else status_text(said))
+    return 0 if said.get("ready") is True else 1
+
+
+@click.command()
+@click.argument("digest")
+@click.option("--state", default=None, metavar="DIR", help="The daemon's state folder (run --state); else /var/lib/plumbline.")
+@root_option
+def confirm(digest: str, state: str | None, root: str) -> int:
+    """Confirm what the daemon refused, by its digest: `plumbline status` shows what waits, and this very command."""
+    from reconciler.daemon.state import BadState, in_use, leave_confirmation, read_waiting
+
+    folder = state_folder(state, root)
+    try:
+        waiting = {one.digest: one for one in read_waiting(folder)}
+        running = in_use(folder)
+        if digest not in waiting:
+            raise CannotGoOn(_unknown(digest, [f"{one.digest} ({one.what}: {one.reason})" for one in waiting.values()], folder))
+        leave_confirmation(folder, digest)
+    except FileNotFoundError:
+        raise CannotGoOn(
+            [f"{folder}: no daemon has ever kept anything here; say which folder it uses with --state (plumbline status shows it)"]
+        ) from None
+    except BadState as error:
+        raise CannotGoOn([str(error)]) from None
+    except OSError as error:
+        raise CannotGoOn([f"{error.filename or folder}: {error.strerror}; the folder is the daemon's: use sudo"]) from None
+    screen.write(f"confirmed: {waiting[digest].what} {digest[:12]}, {waiting[digest].reason}")
+    screen.write(
+        "the daemon acts on it now; plumbline status shows what came of it"
+        if running
+        else "no daemon runs with this folder: the next one that starts acts on it, if the same is still to be done then"
+    )
+    return 0
+
+
+def _unknown(digest: str, waiting: list[str], folder: Path) -> list[str]:
+    if not waiting:
+        return [f"nothing waits for confirmation in {folder}: it was confirmed before, or is not needed any more; see plumbline status"]
+    return [
+        f"{digest} is not what waits for confirmation in {folder}; a digest counts whole, and for one content or plan only",
+        *(f"this waits: {one}" for one in waiting),
+    ]
+
+
+def state_folder(said: str | None, root: str) -> Path:
+    """Where the daemon keeps what is for a restart; in a lab below the folder that stands for /."""
+    from reconciler.daemon.state import FOLDER
+
+    return Path(said) if said is not None else Path(f"{root}{FOLDER}")

@@ -1,0 +1,45 @@
+"""A daemon's /status for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MANY = 10  # lines of one sort
+
+
+def status_text(said: Mapping[str, Any]) -> str:
+    """The most important first: is it as it should be, why not, what to do."""
+    return "\n".join(_lines(said))
+
+
+def _lines(said: Mapping[str, Any]) -> Iterator[str]:
+    spec, drift, last = said["spec"], said["drift"], said["lastRound"]
+    yield f"{said['node']}: {'ready' if said['ready'] else 'not ready'}" + (" (dry run: nothing is changed)" if said["dryRun"] else "")
+    if not said["ready"]:
+        yield f"  {said['notReady']}"
+    source = {"live": "", "disk": ", as it was kept on disk"}.get(spec["source"], "")
+    yield f"content    {spec['digest'][:12] or 'none'} of {said['config']}{source}"
+    yield from _listed("invalid", spec["problems"])
+    for refusal in (spec["refusal"], said["refusal"]):
+        if refusal:
+            yield f"refused    {refusal['reason']}"
+            yield f"           {refusal['confirm']}"
+    yield from _listed("warning", spec["warnings"])
+    yield from _listed("error", said["errors"])
+    yield from _listed("conflict", said["conflicts"])
+    yield from _listed("fight", [f"{one['row']}: {one['by'] or 'somebody'}, put back {one['times']} times" for one in said["fights"]])
+    yield from _listed("opponent", [f"{one['level']}: {one['what']}; {one['remedy']}" for one in said["opponents"]])
+    yield from _listed("state", said["state"]["problems"])
+    yield f"drift      {drift['found']} rows changed by others since the start, {drift['repaired']} put back"
+    yield from _listed("", [f"{one['at']} {one['row']} {one['was']}" for one in drift["recent"][-MANY:]])
+    if last:
+        why = ", ".join(last["triggers"])
+        yield f"last round {last['at']}, {last['seconds'] * 1000:.0f} ms, {last['actions']} actions, because of {why}"
+
+
+def _listed(name: str, lines: list[str]) -> Iterator[str]:
+    for line in lines[:MANY]:
+        yield f"{name:10} {line}"
+    if len(lines) > MANY:
+        yield f"{'':10} and {len(lines) - MANY} more; -o json shows all"
