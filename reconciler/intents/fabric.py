@@ -11,6 +11,7 @@ from reconciler.intents import Context, IntentError, Memo, Remark
 from reconciler.intents.forward_accept import forward_accept
 from reconciler.intents.forwarding import forwarding
 from reconciler.intents.masquerade import masquerade
+from reconciler.intents.only_from_nodes import only_from_nodes
 from reconciler.intents.transport import Transport, gateway_family, transport
 from reconciler.intents.vtep import link_local, vtep_address, vtep_mac
 from reconciler.kinds.address import Address, AddressKey
@@ -49,6 +50,9 @@ def rows(context: Context) -> Iterable[Any]:
     yield from forwarding(context, families, Origin("fabric", "forwarding", where))
     if fabric.mode != "direct":
         yield from _device(local, Origin("fabric", "overlay device", context.where(("fabric", "overlay")) or where))
+        if fabric.overlay.only_from_nodes:
+            told = context.where(("fabric", "overlay", "onlyFromNodes")) or context.where(("fabric", "overlay")) or where
+            yield from only_from_nodes(context, local.node, local.underlay, fabric.overlay.port, Origin("fabric", "only from nodes", told))
     others = (node for node in context.facts.nodes.values() if node.name != context.node)
     yield from (context.memo or Memo()).each("fabric", local, others, peer_rows)
     if fabric.forward_accept:

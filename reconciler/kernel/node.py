@@ -87,7 +87,7 @@ class KernelNode:
         if before is not None and before[0] == (place, stable):
             remembered: T = before[1]
             return remembered
-        with _readable(request):
+        with _readable(f"netlink dump {request.type}"):
             rows = decode(place, buffers)
         self._remembered[slot] = ((place, stable), rows)
         return rows
@@ -98,7 +98,7 @@ class KernelNode:
         place = Place(netns, self.interfaces(netns))
         buffers = self.dump(netns, request)
         before = self._messages.get((netns, request, decode))
-        with _readable(request):
+        with _readable(f"netlink dump {request.type}"):
             now = after(before, place, payloads(buffers, wire.answer_to(request.type), ages), decode)
         self._messages[netns, request, decode] = now
         return now.rows
@@ -112,7 +112,8 @@ class KernelNode:
         if before is not None and before[0] == generation:
             remembered: T = before[1]
             return remembered
-        found = ask()
+        with _readable(f"nftables ({what})"):
+            found = ask()
         if generation is not None:
             self._rulesets[netns, what] = (generation, found)
         return found
@@ -173,12 +174,12 @@ class KernelNode:
 
 
 @contextmanager
-def _readable(request: Dump) -> Iterator[None]:
+def _readable(what: str) -> Iterator[None]:
     """Bytes that are not what the layout says are no answer."""
     try:
         yield
     except (wire.Malformed, struct.error, IndexError) as error:
-        raise ObservationFailed(f"netlink dump {request.type} cannot be read: {error}") from error
+        raise ObservationFailed(f"{what} cannot be read: {error}") from error
 
 
 def _dump_once(request: Dump) -> tuple[bytes, ...]:

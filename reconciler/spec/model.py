@@ -13,7 +13,18 @@ from pydantic import BeforeValidator, Field
 
 from reconciler.spec.section import Mtu, Section, one_or_many
 from reconciler.spec.segments import Membership, Segment, SegmentName
-from reconciler.spec.values import AddressWithPrefix, Cidr, ConflistName, Folder, InterfaceName, NodeName, PublicAddress, Share, SysctlName
+from reconciler.spec.values import (
+    AddressWithPrefix,
+    Cidr,
+    ConflistName,
+    Folder,
+    InterfaceName,
+    NodeName,
+    PublicAddress,
+    Share,
+    Site,
+    SysctlName,
+)
 
 Addresses = Annotated[list[AddressWithPrefix], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])]
 PublicAddresses = Annotated[list[PublicAddress], BeforeValidator(one_or_many, json_schema_input_type=str | list[str])]
@@ -31,7 +42,7 @@ class NodeSpec(Section):
     address: Addresses | None = None  # 10.0.1.11/24; a list for dual stack
     pod_cidrs: list[Cidr] | None = Field(default=None, alias="podCIDRs")
     labels: dict[str, str] | None = None
-    site: str | None = None
+    site: Site | None = None
     public_address: PublicAddresses | None = None  # 198.51.100.13, 198.51.100.13:14789, [2001:db8::1]:4789
     direct_routing: bool | None = None
     interface: InterfaceName | None = None
@@ -48,6 +59,7 @@ class Overlay(Section):
     mtu: Mtu | Literal["auto"] = "auto"  # auto: the uplink's, less the outer headers
     underlay: Literal["auto", "ipv4", "ipv6"] = "auto"  # family of the outer packets; auto: IPv4 where every node has it
     ttl: Annotated[int, Field(ge=0, le=255)] | Literal["inherit"] = 64
+    only_from_nodes: bool = True  # VXLAN knows no senders: the port takes packets of the inventory's nodes only, and none of pods
 
 
 class Fabric(Section):

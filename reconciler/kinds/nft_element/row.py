@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.engine.model import Origin, Ref
-from reconciler.kinds.nft.row import Words
-from reconciler.wire.ip import normal_address
+from reconciler.kinds.nft.row import FAMILY
+from reconciler.kinds.spelling import Name, Phrase, address, mac
+
+
+def spell(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The parts of a value as nft prints them, with dots between. Raises ValueError."""
+    parts = tuple(" ".join(words).split())
+    if len(parts) % 2 == 0 or any(dot != "." for dot in parts[1::2]):
+        raise ValueError(f'found {" ".join(words)!r}; allowed: one value, or several with dots between: [198.51.100.13, ".", "14789"]')
+    return tuple(word if number % 2 else _part(word) for number, word in enumerate(parts))
+
+
+def _part(word: str) -> str:
+    if word.isascii() and word.isdigit():
+        if int(word) > 0xFFFF:
+            raise ValueError(f"found {word}; allowed: a port of 0 to 65535")
+        return str(int(word))
+    return mac(word) if word.count(":") == 5 and "::" not in word else address(word)
 
 
 class NftElementKey(NamedTuple):
     """An element is its value; there is nothing else to it."""
 
     netns: str
-    family: str  # of the table: ip, ip6, inet, bridge, netdev, arp
-    table: str
-    set: str
-    value: Words  # ("10.0.1.12",), ("198.51.100.13", ".", "14789"): addresses, ports, MACs
+    family: Annotated[str, FAMILY]  # of the table
+    table: Name
+    set: Name
+    value: Annotated[tuple[str, ...], Phrase(spell)]  # ("10.0.1.12",), ("198.51.100.13", ".", "14789"): addresses, ports, MACs
 
 
 class NftElement(NamedTuple):
@@ -28,28 +43,10 @@ class NftElement(NamedTuple):
     origin: tuple[Origin, ...] = ()
 
 
-def element(netns: str, family: str, table: str, set: str, *value: str | int) -> NftElement:
-    """An element from its parts, "198.51.100.13", 14789. Raises ValueError."""
-    return NftElement(NftElementKey(netns, family, table, set, words(str(part) for part in value)))
-
-
-def words(parts: Iterable[str]) -> Words:
-    """The parts of a value as nft prints them, with dots between. Raises ValueError."""
-    found: list[str] = []
-    for part in parts:
-        found += (".", _normal(part)) if found else (_normal(part),)
-    return tuple(found)
-
-
-def _normal(part: str) -> str:
-    if part.isascii() and part.isdigit():
-        if int(part) > 0xFFFF:
-            raise ValueError(f"{part} is no port: 0 to 65535")
-        return str(int(part))
-    octets = part.split(":")
-    if len(octets) == 6 and all(len(octet) == 2 for octet in octets):
-        return bytes.fromhex(part.replace(":", "")).hex(":")
-    return normal_address(part)
+def element(netns: str, family: str, table: str, name: str, *value: str | int) -> NftElement:
+    """An element from the parts of its value in their one spelling: "198.51.100.13", 14789."""
+    words = tuple(str(part) for part in value)
+    return NftElement(NftElementKey(netns, family, table, name, words if len(words) == 1 else tuple(" . ".join(words).split(" "))))
 
 
 @lru_cache(maxsize=256)
