@@ -20,6 +20,14 @@ class Printed(NamedTuple):
     comment: str = ""
 
 
+def visible(text: str) -> str:
+    """One line as a terminal and a shell's comment may have it: control characters, line ends and text direction marks as \\x1b.
+
+    Names and annotations are other people's; the plan is read by people and pasted into shells.
+    """
+    return text if text.isprintable() else "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+
+
 def counts(plan: Plan) -> str:
     """ "4 to create, 1 to delete"; "nothing to do" for an empty plan."""
     found = Counter(action.verb for action in plan.actions)
@@ -68,7 +76,7 @@ def _held(action: Action) -> str:
 
 def text(plan: Plan, title: str) -> str:
     """The whole plan as plain text: `# n1 · title · 4 to create` and its lines, comments aligned."""
-    return "\n".join([f"# {plan.node} · {title} · {counts(plan)}", *aligned(printed(plan))]) + "\n"
+    return "\n".join([visible(f"# {plan.node} · {title} · {counts(plan)}"), *aligned(printed(plan))]) + "\n"
 
 
 def aligned(lines: Iterable[Printed]) -> Iterator[str]:
@@ -76,5 +84,5 @@ def aligned(lines: Iterable[Printed]) -> Iterator[str]:
     found = list(lines)
     column = min(max((len(one.text) for one in found if one.comment), default=0), 84)
     for one in found:
-        line = f"{one.sign} {one.text}" if one.sign else one.text
-        yield f"{line.ljust(column + 2)}   # {one.comment}" if one.comment else line
+        line = visible(f"{one.sign} {one.text}" if one.sign else one.text)
+        yield f"{line.ljust(column + 2)}   # {visible(one.comment)}" if one.comment else line

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.facts.model import Endpoint, Node, NodeAddress
-from reconciler.spec.values import address_with_prefix, endpoint, node_name, split_endpoint
-from reconciler.wire.ip import normal_address, normal_network, usable_by_a_host
+from reconciler.spec.values import address_with_prefix, endpoint, node_name, site_name, split_endpoint
+from reconciler.wire.ip import normal_address, normal_network, routed, usable_by_a_host
 
 ADDRESS = "plumbline.dev/address"  # with prefix length; a comma between families
 PUBLIC_ADDRESS = "plumbline.dev/public-address"
@@ -40,7 +40,7 @@ def parse_node(thing: Mapping[str, Any], where: str = "") -> Node:
         stated + tuple(one for one in internal if all(one.family != other.family for other in stated)) if stated else internal,
         _pod_cidrs(spec, label),
         _mapping(metadata, "labels", label),
-        str(annotations.get(SITE, "")),
+        _site(annotations.get(SITE), label),
         _endpoints(public, label) if public else external,
         _switch(annotations.get(DIRECT_ROUTING), label),
         where=f"{where} ({label})" if where else label,
@@ -63,7 +63,7 @@ def _pod_cidrs(spec: Mapping[str, Any], label: str) -> tuple[str, ...]:
     if not isinstance(cidrs, list):
         raise BadNode(f"{label}: spec.podCIDRs is no list")
     try:
-        return tuple([normal_network(cidr) for cidr in cidrs])
+        return tuple([routed(normal_network(cidr)) for cidr in cidrs])
     except (ValueError, TypeError) as error:
         raise BadNode(f"{label}: spec.podCIDRs: {error}") from None
 
@@ -107,6 +107,13 @@ def _endpoints(text: Any, label: str) -> tuple[Endpoint, ...]:
         return endpoints(part.strip() for part in str(text).split(","))
     except ValueError as error:
         raise BadNode(f"{label}: annotation {PUBLIC_ADDRESS}: {error}") from None
+
+
+def _site(text: Any, label: str) -> str:
+    try:
+        return site_name("" if text is None else str(text))
+    except ValueError as error:
+        raise BadNode(f"{label}: annotation {SITE}: {error}") from None
 
 
 def _switch(text: Any, label: str) -> bool | None:

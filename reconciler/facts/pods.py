@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.facts.model import Pod
 from reconciler.wire.ip import normal_address, usable_by_a_host
+
+_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # wider than Kubernetes', and never a path: it may stand in one
 
 
 class BadPod(Exception):
@@ -40,12 +43,16 @@ def parse_pod(thing: Mapping[str, Any], where: str = "") -> Pod:
     name, namespace = metadata.get("name"), metadata.get("namespace") or "default"
     if not isinstance(name, str) or not name or not isinstance(namespace, str):
         raise BadPod(f"{where or 'a Pod'}: metadata.name is missing")
+    uid = str(metadata.get("uid") or "")
+    for field, text in (("name", name), ("namespace", namespace), ("uid", uid)):
+        if len(text) > 253 or (text and not _NAME.fullmatch(text)):
+            raise BadPod(f"{where or 'a Pod'}: metadata.{field}: {text[:80]!r} is none; allowed: a-z 0-9 - and dots")
     label = f"{where} (Pod {namespace}/{name})" if where else f"Pod {namespace}/{name}"
     spec, status = _mapping(thing, "spec", label), _mapping(thing, "status", label)
     return Pod(
         namespace,
         name,
-        str(metadata.get("uid") or ""),
+        uid,
         str(spec.get("nodeName") or ""),
         _addresses(status, label),
         _texts(metadata, "labels", label),

@@ -60,7 +60,8 @@ def spelled(row: N) -> N:
 
 
 def _named_tuple(value: Any, inside: str) -> Any:
-    hints = _hints(type(value))
+    kind: Any = type(value)
+    hints = _hints(kind)
     changes = {}
     for name in value._fields:
         if name == "origin":

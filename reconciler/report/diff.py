@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Action, Plan, Unknown, Verb
-from reconciler.engine.text import counts
+from reconciler.engine.text import counts, visible
 
 _SIGN = {Verb.CREATE: "+", Verb.UPDATE: "~", Verb.DELETE: "-"}
 
@@ -23,7 +23,7 @@ def diff(plan: Plan, kinds: Kinds, title: str) -> str:
     lines += [f"! could not be observed: {failure}" for failure in plan.failures]
     if plan.refusal is not None:
         lines.append(f"! refused: {plan.refusal.reason}; {plan.refusal.remedy}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(visible, lines)) + "\n"
 
 
 def changes(action: Action, kinds: Kinds) -> Iterator[str]:

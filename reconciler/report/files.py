@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.engine.model import Plan, StagedFile
-from reconciler.engine.text import counts
+from reconciler.engine.text import counts, visible
 
 _ONLY_THERE = ("‹", b"\\u2039")  # how values that only the node knows begin: in lines, and in JSON
 
@@ -22,7 +22,7 @@ def write_plan(plan: Plan, folder: Path, title: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / f"{plan.node}.files", ignore_errors=True)
     script = folder / f"{plan.node}.sh"
-    lines = ["#!/bin/sh", f"# {plan.node} · {title} · {counts(plan)}", "set -eu", *_stop(plan), 'cd "$(dirname "$0")"']
+    lines = ["#!/bin/sh", visible(f"# {plan.node} · {title} · {counts(plan)}"), "set -eu", *_stop(plan), 'cd "$(dirname "$0")"']
     lines += _body(plan, folder)
     script.write_text("\n".join(lines) + "\n")
     script.chmod(0o755)
@@ -44,7 +44,7 @@ def _body(plan: Plan, folder: Path) -> Iterator[str]:
     number = 0
     for action in plan.actions:
         if not action.lines:
-            yield f"# left out: {action.ref}: {action.held}"
+            yield visible(f"# left out: {action.ref}: {action.held}")
             continue
         for file in action.files:
             number += 1

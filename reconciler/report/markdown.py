@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from reconciler.engine.model import Plan
-from reconciler.engine.text import aligned, counts, printed
+from reconciler.engine.text import aligned, counts, printed, visible
 
 LIMIT = 60_000  # bytes; GitHub takes 65,536 characters in a comment
 ROWS = 200  # of the table; the plans of so many nodes are more than one comment anyway
@@ -15,7 +15,7 @@ def markdown(plans: Sequence[Plan], title: str, against: str, remarks: Sequence[
     """A table of all nodes, then each plan folded; cut short, and said so, where it would be too long."""
     changed = [plan for plan in plans if not plan.empty]
     lines = [f"### plumbline · {title}", "", f"*{against}.* {len(changed)} of {len(plans)} nodes change.", ""]
-    lines += _limited([f"> ⚠ {remark}" for remark in remarks], LIMIT // 4, lambda left: f"> … and {left} more warnings")
+    lines += _limited([f"> ⚠ {visible(remark)}" for remark in remarks], LIMIT // 4, lambda left: f"> … and {left} more warnings")
     lines += [""] if remarks else []
     if changed:
         lines += ["| node | plan |", "|---|---|", *(f"| {plan.node} | {_counts(plan)} |" for plan in changed[:ROWS])]

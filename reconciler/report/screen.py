@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from reconciler.engine.model import Plan
-from reconciler.engine.text import aligned, counts, printed
+from reconciler.engine.text import aligned, counts, printed, visible
 
 _COLOURS = {"+": "green", "-": "red", "~": "yellow", "?": "cyan", "!": "bold red"}
 
@@ -20,7 +20,7 @@ def out() -> Console:
 
 def write(text: str) -> None:
     """Something as it is, on standard output."""
-    out().print(text.rstrip("\n"), markup=False)
+    out().print(_shown(text.rstrip("\n")), markup=False)
 
 
 def errors(messages: Iterable[str], prefix: str = "error") -> None:
@@ -28,7 +28,12 @@ def errors(messages: Iterable[str], prefix: str = "error") -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     colour = "red" if prefix == "error" else "yellow"
     for message in messages:
-        console.print(f"[{colour}]{prefix}:[/{colour}] {escape(message)}")
+        console.print(f"[{colour}]{prefix}:[/{colour}] {escape(_shown(message))}")
+
+
+def _shown(message: str) -> str:
+    """A message of several lines, each with what a terminal would take for a command made visible."""
+    return "\n".join("\t".join(map(visible, line.split("\t"))) for line in message.split("\n"))
 
 
 def show_plan(plan: Plan, title: str) -> None:

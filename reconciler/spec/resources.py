@@ -71,8 +71,9 @@ def resource_row(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
     made = _make(row, {**rest, "key": key}, kind.name, discriminator=str(stated.get("type", "")))
     try:
         return kind.normal(spelled(made))
-    except BadValue as error:
-        at = next((name for name in said if names[name] == error.field), to_camel(error.field))
+    except ValueError as error:
+        field = error.field if isinstance(error, BadValue) else ""
+        at = next((name for name in said if names[name] == field), to_camel(field))
         raise BadResource(str(error), at) from None
 
 

@@ -31,6 +31,7 @@ _KEYWORDS = (
     "via",
     "nomaster",
 )
+_SITE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _SHARE = re.compile(r"(100|[0-9]{1,2})%")
 
 
@@ -64,7 +65,7 @@ def cidr(value: str) -> str:
     _no_zone(value)
     if ip_interface(value).ip != whole.network_address:
         raise ValueError(f"{value!r} has host bits; the network is {whole}")
-    if whole.is_multicast or whole.is_loopback or whole.network_address in _LINK_LOCAL[whole.version]:
+    if whole.prefixlen == 0 or whole.is_multicast or whole.is_loopback or whole.network_address in _LINK_LOCAL[whole.version]:
         raise ValueError(f"{value!r} cannot be routed between nodes; allowed: a unicast network, 10.244.0.0/16 for example")
     return str(whole)
 
@@ -139,6 +140,14 @@ def sysctl_name(value: str) -> str:
         raise ValueError(f"{value!r} is no kernel parameter of the network; allowed: names below net., as net.ipv4.ip_forward") from None
 
 
+def site_name(value: str) -> str:
+    """A site: one plain word, as labels' values are (Kubernetes)."""
+    if value and not _SITE.fullmatch(value):
+        allowed = "up to 63 of a-z A-Z 0-9 _ . -, beginning and ending with a letter or digit"
+        raise ValueError(f"{value[:80]!r} is no name of a site; allowed: {allowed}")
+    return value
+
+
 def share(value: str) -> str:
     """A share in percent."""
     if not _SHARE.fullmatch(value):
@@ -165,6 +174,7 @@ NodeName = Annotated[str, AfterValidator(node_name)]
 Cidr = Annotated[str, AfterValidator(cidr)]
 AddressWithPrefix = Annotated[str, AfterValidator(address_with_prefix)]
 PublicAddress = Annotated[str, AfterValidator(endpoint)]
+Site = Annotated[str, AfterValidator(site_name)]
 Share = Annotated[str, AfterValidator(share)]
 Folder = Annotated[str, AfterValidator(folder)]
 ConflistName = Annotated[str, AfterValidator(conflist_name)]

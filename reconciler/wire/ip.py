@@ -41,6 +41,19 @@ def normal_network(network: str) -> str:
     return f"{socket.inet_ntop(socket.AF_INET if bits == 32 else socket.AF_INET6, raw)}/{int(length)}"
 
 
+def routed(network: str) -> str:
+    """A network in its shortest form, if it can be routed to one node.
+
+    Raises ValueError for everything (/0), and for multicast, loopback and link-local ones (RFC 6890).
+    """
+    address, _, length = network.partition("/")
+    raw = packed(address)
+    link_local = raw[:2] == b"\xa9\xfe" if len(raw) == 4 else raw[0] == 0xFE and raw[1] & 0xC0 == 0x80
+    if length == "0" or link_local or (raw.strip(b"\0") and not usable_by_a_host(address)):
+        raise ValueError(f"{network} cannot be the pods' of one node")
+    return network
+
+
 def usable_by_a_host(address: str) -> bool:
     """False for loopback, multicast and unspecified addresses (RFC 6890). Raises ValueError."""
     raw = packed(address)
