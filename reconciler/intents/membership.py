@@ -217,7 +217,7 @@ def _covers_everything(routes: Sequence[SegmentRoute]) -> bool:
     said = [ip_network(route.network) for route in routes]
     ipv4 = collapse_addresses(network for network in said if isinstance(network, IPv4Network))
     ipv6 = collapse_addresses(network for network in said if isinstance(network, IPv6Network))
-    return any(network.prefixlen == 0 for network in (*ipv4, *ipv6))
+    return any(network.prefixlen == 0 for network in ipv4) or any(network.prefixlen == 0 for network in ipv6)
 
 
 def _no_way(member: Member, route: tuple[str, str]) -> str:

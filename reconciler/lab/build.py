@@ -13,6 +13,7 @@ from reconciler.kernel.tools import ToolFailed, run_tool
 from reconciler.lab.topology import OUTSIDE, LabError, Machine, Nat, Pod, Topology
 
 QUIET = {"net/ipv6/conf/all/accept_dad": "0", "net/ipv6/conf/default/accept_dad": "0", "net/ipv6/conf/default/accept_ra": "0"}
+FORWARDS_IPV4 = {"net/ipv4/ip_forward": "1"}  # a new namespace has IPv4 forwarding as its host, which a Kubernetes node has on
 FORWARDS = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
 
 
@@ -20,7 +21,8 @@ def build(lab: Topology) -> None:
     """Make every namespace and wire them. Raises LabError; what was made until then stays, for `tear_down`."""
     batch("", (f"netns add {name}" for name in lab.namespaces))
     with ThreadPoolExecutor(max_workers=4, thread_name_prefix="lab") as pool:
-        list(pool.map(lambda name: _sysctls(name, QUIET | FORWARDS if name == lab.router else QUIET), lab.namespaces))
+        values = {lab.router: QUIET | FORWARDS, **{pod.netns: QUIET | FORWARDS_IPV4 for pod in lab.pods}}
+        list(pool.map(lambda name: _sysctls(name, values.get(name, QUIET)), lab.namespaces))
         batch(lab.router, _wires(lab))
         scripts = [(lab.router, _router(lab)), (lab.outside, _outside(lab))]
         scripts += [(machine.netns, _machine(machine)) for machine in lab.machines]
@@ -69,9 +71,8 @@ def _wires(lab: Topology) -> Iterator[str]:
     for number, machine in enumerate(lab.machines):
         yield f"link add port{number} mtu {machine.mtu} type veth peer name {machine.uplink} netns {machine.netns} mtu {machine.mtu}"
         yield f"link set port{number} master {machine.bridge} up"
-        if machine.pod is not None:
-            pod = machine.pod
-            yield f"link add veth-p1 netns {machine.netns} mtu {pod.mtu} type veth peer name eth0 netns {pod.netns} mtu {pod.mtu}"
+        for count, pod in enumerate(machine.pods, 1):
+            yield f"link add veth-p{count} netns {machine.netns} mtu {pod.mtu} type veth peer name eth0 netns {pod.netns} mtu {pod.mtu}"
     yield f"link add world type veth peer name eth0 netns {lab.outside}"
 
 
@@ -100,10 +101,9 @@ def _machine(machine: Machine) -> Iterator[str]:
     yield f"link set {machine.uplink} up"
     yield from (f"addr add {address} dev {machine.uplink}{_nodad(address)}" for address in machine.addresses)
     yield from (f"route add default via {gateway} dev {machine.uplink} proto static" for gateway in machine.gateways)
-    pod = machine.pod
-    if pod is not None:
+    for pod in machine.pods[:1]:  # one bridge for all of them
         yield f"link add {pod.bridge} mtu {pod.mtu} type bridge mcast_snooping 0"
-        yield f"link set veth-p1 master {pod.bridge} up"
+        yield from (f"link set veth-p{count} master {pod.bridge} up" for count in range(1, len(machine.pods) + 1))
         yield f"link set {pod.bridge} up"
         yield from (f"addr add {gateway} dev {pod.bridge}{_nodad(gateway)}" for gateway in pod.gateways)
 

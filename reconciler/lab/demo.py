@@ -96,7 +96,7 @@ class _Demo:
         self.config = ConfigMapFolder(self.lab.folder / "config")
         self.screen.show(f"{'node':<8}{'its address':<34}{'its pod':<8}{'the pod has'}")
         for machine in self.lab.topology.machines:
-            pod = machine.pod
+            pod = next(iter(machine.pods), None)
             said = "  ".join(pod.addresses) if pod else "-"
             self.screen.show(f"{machine.name:<8}{'  '.join(machine.addresses):<34}{pod.name if pod else '-':<8}{said}")
         self.screen.claim(f"built in {time.monotonic() - began:.1f} s; no pod reaches a pod of another node yet", not self.reached(0.3))

@@ -22,14 +22,16 @@ from reconciler.engine.round import Result, Round
 from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts
+from reconciler.facts.pods import pods_of
 from reconciler.intents import Compiled, Context, compile_node
 from reconciler.kernel.host import observe_host
-from reconciler.kernel.netns import inside
+from reconciler.kernel.netns import RUN, inside
 from reconciler.kernel.node import KernelNode
+from reconciler.kernel.pods import TEMPLATE, ByTemplate, node_scope, with_pods
 from reconciler.kinds import all_kinds
 from reconciler.lab.interrupts import uninterrupted
 from reconciler.lab.state import Lab
-from reconciler.lab.topology import Cluster, LabError
+from reconciler.lab.topology import Cluster, LabError, pod_netns
 from reconciler.spec.load import Loaded, load_spec, load_text
 
 T = TypeVar("T")
@@ -51,13 +53,15 @@ class Network(NamedTuple):
 def read_network(path: str | os.PathLike[str], facts: Iterable[str | os.PathLike[str]] = ()) -> Network:
     """From files. Raises SpecError or LabError."""
     try:
-        nodes, wrong = nodes_of(thing for one in facts for thing in read_manifests(one))
+        objects = [thing for one in facts for thing in read_manifests(one)]
+        nodes, wrong = nodes_of(objects)
+        pods, wrong_pods = pods_of(objects)
     except BadManifest as error:
         raise LabError(str(error)) from error
-    if wrong:
-        raise LabError("; ".join(wrong))
+    if wrong or wrong_pods:
+        raise LabError("; ".join((*wrong, *wrong_pods)))
     loaded = load_spec(path)
-    return Network(loaded, build_facts(loaded, nodes))
+    return Network(loaded, build_facts(loaded, nodes, pods=pods))
 
 
 def text_network(text: str) -> Network:
@@ -71,6 +75,7 @@ def compiled_node(lab: Lab, network: Network, node: str) -> Compiled:
     io = KernelNode()
     try:
         host = observe_host(io, network.facts.nodes[node], lab.root(node))
+        host = with_pods(host, pod_finder(lab, node), network.facts.pods, node)
     finally:
         io.close()
     compiled = compile_node(Context(network.loaded.spec, network.facts._replace(host=host), node, network.loaded.where))
@@ -79,13 +84,24 @@ def compiled_node(lab: Lab, network: Network, node: str) -> Compiled:
     return compiled
 
 
-def _at(lab: Lab, node: str, call: Callable[[Round], T]) -> T:
-    """What `call` returns, in the node's namespace."""
+def pod_finder(lab: Lab, node: str) -> ByTemplate:
+    """The lab's own way to its pods' namespaces."""
+    return ByTemplate(_template(lab, node), node)
+
+
+def _template(lab: Lab, node: str) -> str:
+    return f"{RUN}/{pod_netns(lab.name, node, '{namespace}', '{name}')}"
+
+
+def _at(lab: Lab, node: str, network: Network | None, call: Callable[[Round, Scope], T]) -> T:
+    """What `call` returns, in the node's namespace, for what the network wants of it; None wants nothing."""
 
     def work() -> T:
         io = KernelNode()
         try:
-            return call(Round(io, all_kinds(), limits=ANYTHING, name=node))
+            wanted = compiled_node(lab, network, node).wanted if network else Wanted()
+            scope = node_scope(io, pod_finder(lab, node), network.facts.pods if network else (), wanted, lab.root(node))
+            return call(Round(io, all_kinds(), limits=ANYTHING, name=node), scope)
         finally:
             io.close()
 
@@ -94,17 +110,17 @@ def _at(lab: Lab, node: str, call: Callable[[Round], T]) -> T:
 
 def plan_node(lab: Lab, network: Network, node: str) -> Plan:
     """What would run on a node now."""
-    return _at(lab, node, lambda engine: engine.plan(Scope(("",), compiled_node(lab, network, node).wanted, lab.root(node)))[0])
+    return _at(lab, node, network, lambda engine, scope: engine.plan(scope)[0])
 
 
 def apply_node(lab: Lab, network: Network, node: str) -> Result:
     """One converging round on a node."""
-    return _at(lab, node, lambda engine: engine.converge(Scope(("",), compiled_node(lab, network, node).wanted, lab.root(node))))
+    return _at(lab, node, network, lambda engine, scope: engine.converge(scope))
 
 
 def clean_node(lab: Lab, node: str) -> Result:
     """Take away all that is plumbline's on a node."""
-    return _at(lab, node, lambda engine: engine.converge(Scope(("",), Wanted(), lab.root(node))))
+    return _at(lab, node, None, lambda engine, scope: engine.converge(scope))
 
 
 def on_all(nodes: Sequence[str], call: Callable[[str], T]) -> dict[str, T]:
@@ -140,11 +156,12 @@ def start_daemons(lab: Lab, config: Path, nodes: Iterable[str], facts: Iterable[
             *("--config", str(config), "--node", node, "--root", lab.root(node), "--listen", f"127.0.0.1:{PORT}"),
             *(word for path in facts for word in ("--facts", str(path))),
         ]
+        environment = {**os.environ, TEMPLATE: _template(lab, node)}
         log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         files = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), (os.POSIX_SPAWN_OPEN, 1, str(folder / "log"), log, 0o644)]
         with uninterrupted() as mask:  # a process that nobody wrote down would stay
             pid = os.posix_spawnp(  # it outlives whoever starts it, which subprocess takes for a mistake
-                command[0], command, os.environ, file_actions=[*files, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True, setsigmask=mask
+                command[0], command, environment, file_actions=[*files, (os.POSIX_SPAWN_DUP2, 1, 2)], setsid=True, setsigmask=mask
             )
             (folder / "daemon").write_text(f"{pid} {_born(pid)}")
 

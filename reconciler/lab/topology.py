@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import NamedTuple
 
 from reconciler.facts.model import Facts, Host, Node, NodeAddress
+from reconciler.facts.model import Pod as PodFact
 from reconciler.intents import Context
 from reconciler.intents.fabric import device_mtu
 from reconciler.spec.model import ClusterNetwork
@@ -32,7 +33,7 @@ class Pod(NamedTuple):
     """One pod, wired as the CNI plugins `bridge` and `host-local` would."""
 
     netns: str
-    name: str  # "n1-p1"
+    name: str  # "n1-p1"; "default/a" of one that the facts name
     node: str
     bridge: str  # on the node
     gateways: tuple[str, ...]  # of the bridge, with prefix length; the first address of each pod CIDR
@@ -46,7 +47,7 @@ class Pod(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """One node: a namespace with an uplink, and perhaps a pod."""
+    """One node: a namespace with an uplink, and its pods: those that the facts name, else one."""
 
     name: str
     netns: str
@@ -55,7 +56,7 @@ class Machine(NamedTuple):
     bridge: str  # in the router's namespace
     addresses: tuple[str, ...]  # with prefix length
     gateways: tuple[str, ...]  # one of each family
-    pod: Pod | None
+    pods: tuple[Pod, ...]
 
 
 class Nat(NamedTuple):
@@ -80,7 +81,7 @@ class Topology(NamedTuple):
 
     @property
     def pods(self) -> tuple[Pod, ...]:
-        return tuple(machine.pod for machine in self.machines if machine.pod)
+        return tuple(pod for machine in self.machines for pod in machine.pods)
 
     @property
     def namespaces(self) -> tuple[str, ...]:
@@ -200,8 +201,43 @@ def _machine(lab: str, node: Node, segment: Segment, clusters: Sequence[Cluster]
         segment.bridge,
         addresses,
         tuple(ways.values()),
-        _pod(lab, node, mtu, tuple(ways), clusters),
+        _pods(lab, node, mtu, tuple(ways), clusters),
     )
+
+
+def _pods(lab: str, node: Node, mtu: int, outside: tuple[int, ...], clusters: Sequence[Cluster]) -> tuple[Pod, ...]:
+    """What the facts name on the node; where they name nothing, one pod at the second address of each pod CIDR."""
+    first = _pod(lab, node, mtu, outside, clusters)
+    if first is None:
+        return ()
+    known = {pod.key: pod for cluster in clusters for pod in cluster.facts.pods or () if pod.node == node.name and _is_wired(pod)}
+    return tuple(_known_pod(lab, node, pod, first) for pod in known.values()) or (first,)
+
+
+def _is_wired(pod: PodFact) -> bool:
+    return bool(pod.addresses) and not pod.host_network and pod.phase not in ("Succeeded", "Failed")
+
+
+def pod_netns(lab: str, node: str, namespace: str, name: str) -> str:
+    """The name of a pod's namespace: no name of Kubernetes has an underscore, so nothing else on the node is called so."""
+    return f"{lab}-{node}_{namespace}_{name}"
+
+
+def _known_pod(lab: str, node: Node, pod: PodFact, like: Pod) -> Pod:
+    netns = pod_netns(lab, node.name, pod.namespace, pod.name)
+    if len(netns.encode()) > MAX_NAME:
+        raise LabError(f"the name {netns} is longer than {MAX_NAME} bytes; give the lab a shorter name")
+    addresses = []
+    for address in pod.addresses:
+        network = next((one for one in map(ip_network, node.pod_cidrs) if ip_address(address) in one), None)
+        if network is None or any(gateway.partition("/")[0] == address for gateway in like.gateways):
+            cidrs = ", ".join(node.pod_cidrs)
+            raise LabError(
+                f"{pod.where or pod.key}: {address} is no address for a pod of node {node.name}; "
+                f"allowed: one of {cidrs} that is not the bridge's ({', '.join(like.gateways)})"
+            )
+        addresses.append(f"{address}/{network.prefixlen}")
+    return like._replace(netns=netns, name=pod.key, addresses=tuple(addresses))
 
 
 def _pod(lab: str, node: Node, mtu: int, outside: tuple[int, ...], clusters: Sequence[Cluster]) -> Pod | None:
