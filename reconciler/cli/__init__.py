@@ -24,8 +24,9 @@ class _Group(click.Group):
     VERBS: ClassVar[dict[str, str]] = {
         "validate": "plans", "plan": "plans", "explain": "plans", "schema": "plans",
         "apply": "changes", "cleanup": "changes", "run": "changes",
-        "check": "looks", "verify": "looks", "snapshot": "looks",
+        "check": "checks", "verify": "looks", "snapshot": "looks",
         "status": "running", "confirm": "running",
+        "inspect": "inspects", "list": "lists",
         "lab": "labs",
     }  # fmt: skip
 
