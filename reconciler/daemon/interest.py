@@ -10,6 +10,7 @@ from reconciler.engine.model import Ref, Wanted
 from reconciler.kernel.events import Event
 from reconciler.kinds.marks import GROUP, PROTOCOL
 from reconciler.kinds.nexthop import BASE
+from reconciler.kinds.nft.row import own_table
 
 DEFAULTS = frozenset({"0.0.0.0/0", "::/0"})
 
@@ -27,6 +28,7 @@ class Interest:
         self._peers = {what: {(key[1], key[2]) for key in wanted.of(what)} for what in ("neighbour", "fdb")}  # device, address or MAC
         self._routes = {(key[1], key[2]) for key in wanted.of("route")}  # table, prefix
         self._rules = {str(key[2]) for key in wanted.of("rule")}  # priority
+        self._chains = {(key[2], key[3]) for key in wanted.of("nft_rule")}  # table, chain
         self._names: Mapping[int, str] = {}
 
     def see(self, interfaces: Mapping[int, str]) -> None:
@@ -49,6 +51,10 @@ class Interest:
                 return event.protocol == PROTOCOL or event.key in self._rules
             case "nexthop":
                 return event.protocol == PROTOCOL or event.interface in self._names or int(event.key) & 0xFF000000 == BASE
+            case "nft" | "nft_element":
+                return own_table(event.key)
+            case "nft_rule":
+                return (event.key, event.name) in self._chains
             case _:
                 return True
 

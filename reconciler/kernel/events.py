@@ -1,6 +1,6 @@
-"""What the kernel tells of by itself: rtnetlink's multicast groups (netlink(7), rtnetlink(7)).
+"""What the kernel tells of by itself: rtnetlink's multicast groups and nftables' (netlink(7), rtnetlink(7)).
 
-The socket is owned by one thread, which reads it when `fileno()` is readable and
+The sockets are owned by one thread, which reads them when `fileno()` is readable and
 throws away what its own writes caused with `discard()`.
 """
 
@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from reconciler.engine.kind import ObservationFailed
+from reconciler.kinds.nft.row import own_table
 from reconciler.wire import netlink as wire
+from reconciler.wire import nftables
 
 SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 270, 1  # include/uapi/linux/netlink.h
 SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h; above net.core.rmem_max with CAP_NET_ADMIN
@@ -41,15 +45,16 @@ FRA_PRIORITY, FRA_PROTOCOL = 6, 21  # include/uapi/linux/fib_rules.h
 class Event(NamedTuple):
     """One notification, as far as it takes to tell whether it concerns us."""
 
-    what: str  # "link", "address", "neighbour", "fdb", "route", "rule", "nexthop"
+    what: str  # the kind: "link", "address", "neighbour", "fdb", "route", "rule", "nexthop", "nft", "nft_element", "nft_rule"
     gone: bool  # a deletion
     family: int = 0  # AF_*
     interface: int = 0  # its index; 0: none
-    name: str = ""  # of the interface, for links
+    name: str = ""  # of the interface, for links; of the chain, for nftables' chains and rules
     group: int = 0  # of the interface, for links
     protocol: int = 0  # of routes, rules and nexthops
     lasting: bool = True  # False for a neighbour or FDB entry that the kernel learned, and for a route that it cached
-    key: str = ""  # address: with its prefix length; neighbour: address; fdb: MAC; route: prefix; nexthop: id; rule: priority
+    # address: with its prefix length; neighbour: address; fdb: MAC; route: prefix; nexthop: id; rule: priority; nftables: table
+    key: str = ""
     table: int = 0  # of routes
     port: int = 0  # netlink port of whose request it was; 0: the kernel's own doing, or it does not tell
 
@@ -69,23 +74,23 @@ class EventSocket:
 
     def __init__(self, groups: Iterable[int], buffer: int = _BUFFER) -> None:
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-            self._socket.setblocking(False)
-            try:
-                self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
-            except PermissionError:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)  # what rmem_max allows: overflows sooner
-            self._socket.bind((0, 0))
-            for group in sorted({RTNLGRP_LINK, *groups}):
-                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            self._sockets = [_joined(socket.NETLINK_ROUTE, sorted({RTNLGRP_LINK, *groups}), buffer)]
         except OSError as error:
             raise ObservationFailed(f"cannot listen to the kernel's events: {error.strerror}") from error
+        with suppress(OSError):  # a kernel without netfilter has nothing to tell of it
+            self._sockets.append(_joined(nftables.NETLINK_NETFILTER, [nftables.NFNLGRP_NFTABLES], buffer))
+        self._readable = select.epoll()
+        for one in self._sockets:
+            self._readable.register(one, select.EPOLLIN)
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        """Readable when any of the sockets is."""
+        return self._readable.fileno()
 
     def close(self) -> None:
-        self._socket.close()
+        self._readable.close()
+        for one in self._sockets:
+            one.close()
 
     def read(self, concerns: Callable[[Event], bool]) -> Heard:
         """Everything that is there now, without waiting; `concerns` tells what is of interest."""
@@ -112,16 +117,39 @@ class EventSocket:
             pass
 
     def _buffers(self) -> Iterator[bytes | None]:
-        """Buffers until the socket is empty; None stands for some that were lost (ENOBUFS)."""
-        while True:
-            try:
-                yield self._socket.recv(_MESSAGE)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise ObservationFailed(f"the kernel's events: {os.strerror(error.errno or 0)}") from error
-                yield None
+        """Buffers until the sockets are empty; None stands for some that were lost (ENOBUFS)."""
+        for one in self._sockets:
+            yield from _until_empty(one)
+
+
+def _joined(protocol: int, groups: Iterable[int], buffer: int) -> socket.socket:
+    """A socket in these multicast groups. Raises OSError."""
+    made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        made.setblocking(False)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, buffer)
+        except PermissionError:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)  # what rmem_max allows: overflows sooner
+        made.bind((0, 0))
+        for group in groups:
+            made.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _until_empty(one: socket.socket) -> Iterator[bytes | None]:
+    while True:
+        try:
+            yield one.recv(_MESSAGE)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise ObservationFailed(f"the kernel's events: {os.strerror(error.errno or 0)}") from error
+            yield None
 
 
 def _reason(event: Event) -> str:
@@ -135,9 +163,12 @@ def decode(buffer: bytes) -> Iterator[Event]:
         length, kind, _, _, port = wire.HEADER.unpack_from(buffer, offset)
         if length < 16 or offset + length > len(buffer):
             raise wire.Malformed(f"a message of {length} bytes with {len(buffer) - offset} left")
-        reader = _READERS.get(kind & ~1)  # RTM_DEL* is RTM_NEW* + 1
-        if reader is not None:
+        event: Event | None = None
+        if kind >> 8 == nftables.SUBSYSTEM:  # rtnetlink's numbers are below 256
+            event = _nftables(buffer, offset + 16, offset + length, kind)
+        elif (reader := _READERS.get(kind & ~1)) is not None:  # RTM_DEL* is RTM_NEW* + 1
             event = reader(buffer, offset + 16, offset + length, bool(kind & 1))
+        if event is not None:
             yield event._replace(port=port) if port else event
         offset += (length + 3) & ~3
 
@@ -193,6 +224,19 @@ def _nexthop(buffer: bytes, start: int, end: int, gone: bool) -> Event:
     index = wire.u32(found[NHA_OIF]) if NHA_OIF in found else 0
     number = wire.u32(found[NHA_ID]) if NHA_ID in found else 0
     return Event("nexthop", gone, family, index, protocol=protocol, key=str(number))
+
+
+def _nftables(buffer: bytes, start: int, end: int, kind: int) -> Event | None:
+    """A change in a table; None for what closes a transaction."""
+    new, gone = nftables.made(kind), nftables.deletes(kind)
+    if new not in (nftables.NEWTABLE, nftables.NEWCHAIN, nftables.NEWRULE, nftables.NEWSET, nftables.NEWSETELEM):
+        return None
+    found = wire.attributes(buffer, start + nftables.NFGENMSG, end)
+    table = wire.text(found.get(nftables.TABLE_NAME, b""))
+    named = {nftables.NEWCHAIN: nftables.CHAIN_NAME, nftables.NEWRULE: nftables.RULE_CHAIN}.get(new)
+    chain = wire.text(found.get(named, b"")) if named is not None else ""
+    what = "nft_element" if new == nftables.NEWSETELEM else "nft" if own_table(table) else "nft_rule"
+    return Event(what, gone, buffer[start], name=chain, key=table)
 
 
 _READERS: dict[int, Callable[[bytes, int, int, bool], Event]] = {

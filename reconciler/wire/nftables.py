@@ -20,7 +20,7 @@ NEWCHAIN, GETCHAIN = SUBSYSTEM << 8 | 3, SUBSYSTEM << 8 | 4
 NEWSET, GETSET = SUBSYSTEM << 8 | 9, SUBSYSTEM << 8 | 10
 NEWSETELEM, GETSETELEM = SUBSYSTEM << 8 | 12, SUBSYSTEM << 8 | 13
 NEWGEN, GETGEN = SUBSYSTEM << 8 | 15, SUBSYSTEM << 8 | 16
-_DELETIONS = frozenset(SUBSYSTEM << 8 | number for number in (2, 5, 8, 11, 14, 20, 24))  # NFT_MSG_DEL...
+NEWRULE = SUBSYSTEM << 8 | 6
 
 _NFGENMSG = struct.Struct("!BBH")  # family, version, resource id
 NFGENMSG = _NFGENMSG.size
@@ -73,9 +73,14 @@ def messages(buffers: tuple[bytes, ...], kind: int) -> Iterator[Message]:
             yield Message(family, wire.attributes(buffer, start + NFGENMSG, end))
 
 
+def made(kind: int) -> int:
+    """The NFT_MSG_NEW... of the object that a notification is about: they stand in threes, new, get, del."""
+    return kind - (kind & 0xFF) % 3 if kind < NEWGEN else kind
+
+
 def deletes(kind: int) -> bool:
-    """Whether a message of this type tells of something that has gone."""
-    return kind in _DELETIONS
+    """Whether a notification tells of something that has gone."""
+    return kind < NEWGEN and (kind & 0xFF) % 3 == 2
 
 
 def basic_types(number: int) -> tuple[str, ...] | None:

@@ -11,6 +11,7 @@ from reconciler.kernel.events import AF_BRIDGE, Event
 from reconciler.kinds import all_kinds
 from reconciler.kinds.fdb import entry
 from reconciler.kinds.neighbour import Neighbour, NeighbourKey
+from reconciler.kinds.nft_rule import nft_rule
 from reconciler.kinds.route import route
 
 PEER = "0a:5e:2f:10:00:02"
@@ -26,6 +27,7 @@ def interest() -> Interest:
             entry("", "plumb0", PEER, "10.0.1.12"),
             Neighbour(NeighbourKey("", "plumb0", "10.244.2.0"), PEER),
             route("", "10.244.2.0/24", via="10.244.2.0", dev="plumb0", onlink=True),
+            nft_rule("", "ip", "filter", "FORWARD", "pods", "accept"),
         ],
     )
     made = Interest(all_kinds(), wanted, "eth0", blind=False)
@@ -53,6 +55,9 @@ def interest() -> Interest:
         Event("rule", False, V4, protocol=94, key="100"),
         Event("nexthop", True, V4, 8, protocol=94, key="5"),
         Event("nexthop", False, V4, 8, protocol=0, key=str(0x5E000001)),
+        Event("nft", True, 1, name="input", key="plumbline-overlay"),
+        Event("nft_element", True, 1, key="plumbline-overlay"),
+        Event("nft_rule", True, V4, name="FORWARD", key="filter"),
     ],
     ids=lambda event: f"{event.what} {event.name}{event.key}",
 )
@@ -75,6 +80,9 @@ def test_concerns_us(interest: Interest, event: Event) -> None:
         Event("route", False, V4, 2, protocol=94, lasting=False, key="10.244.2.7/32", table=254),
         Event("rule", False, V4, protocol=3, key="100"),
         Event("nexthop", False, V4, 8, protocol=0, key="12"),
+        Event("nft_element", False, V4, key="kube-proxy"),
+        Event("nft_rule", False, V4, name="KUBE-SVC", key="filter"),
+        Event("nft_rule", True, V4),
     ],
     ids=lambda event: f"{event.what} {event.name}{event.key}",
 )

@@ -25,6 +25,11 @@ def everything(event: Event) -> bool:
 def heard(netns: str) -> Iterator[EventSocket]:
     sh("ip link add v0 type veth peer name v1 && ip link set v0 up && ip link set v1 up && ip addr add 10.94.0.1/24 dev v0")
     sh("ip link add x0 group 94 type vxlan id 94 dstport 4789 nolearning && ip link set x0 up")
+    sh(
+        "nft add table inet plumbline; nft add set inet plumbline t '{ type ipv4_addr ; }'; nft add element inet plumbline t '{ 10.0.0.1 }';"
+        "nft add chain inet plumbline c; nft add rule inet plumbline c accept;"
+        "nft add table ip filter; nft add chain ip filter FORWARD; nft add rule ip filter FORWARD accept"
+    )
     events = EventSocket(GROUPS)
     yield events
     events.close()
@@ -70,6 +75,13 @@ def collect(events: EventSocket, until: Callable[[Event], bool], deadline: float
         ("ip route add default via 10.94.0.2", {"what": "route", "key": "0.0.0.0/0", "table": 254, "lasting": True}),
         ("ip -6 route add fd95::/64 dev v0 proto 94", {"what": "route", "key": "fd95::/64", "protocol": 94}),
         ("ip rule add priority 94 table 1000 protocol 94", {"what": "rule", "key": "94", "protocol": 94}),
+        ("nft add set inet plumbline s '{ type ipv4_addr ; }'", {"what": "nft", "gone": False, "key": "plumbline"}),
+        ("nft add element inet plumbline t '{ 10.0.0.2 }'", {"what": "nft_element", "gone": False, "key": "plumbline"}),
+        ("nft delete element inet plumbline t '{ 10.0.0.1 }'", {"what": "nft_element", "gone": True, "key": "plumbline"}),
+        ("nft delete table inet plumbline", {"what": "nft", "gone": True, "key": "plumbline"}),
+        ("nft flush chain inet plumbline c", {"what": "nft", "gone": True, "key": "plumbline", "name": "c"}),
+        ("nft flush chain ip filter FORWARD", {"what": "nft_rule", "gone": True, "key": "filter", "name": "FORWARD"}),
+        ("nft add rule ip filter FORWARD drop", {"what": "nft_rule", "gone": False, "key": "filter", "name": "FORWARD"}),
         ("ip nexthop add id 1577058305 via 10.94.0.2 dev v0 protocol 94", {"what": "nexthop", "key": "1577058305", "protocol": 94}),
     ],
 )
