@@ -1,0 +1,111 @@
+"""Every scenario under every fault.
+
+After each: converged, or an error that names the row; nothing foreign touched;
+nothing lost: what is not as it should be was reported, and once the fault has
+passed a plumbline without memory puts it right.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from reconciler.engine.guard import Limits
+from reconciler.engine.kind import Scope
+from reconciler.engine.model import Ref
+from reconciler.engine.round import Result, Round
+from reconciler.kernel.node import KernelNode
+from reconciler.kinds import all_kinds
+from tests.faults import dump_faults, tool_faults
+from tests.faults.scenarios import SCENARIOS, Scenario, foreign, ours, plant
+from tests.faults.strike import Fault, Site
+from tests.namespaces import fresh_namespace, sh
+from tests.safety.node import converge, scope
+
+pytestmark = pytest.mark.kernel
+
+FAULTS = (*tool_faults.FAULTS, *dump_faults.FAULTS)
+CELLS = [pytest.param(fault, scenario, id=f"{fault}-{scenario}") for fault in FAULTS for scenario in SCENARIOS if fault.concerns(scenario)]
+CLONE_FS, CLONE_NEWNS = 0x200, 0x20000  # include/uapi/linux/sched.h
+
+
+def test_every_fault_meets_a_scenario_and_every_scenario_many_faults() -> None:
+    assert all(any(fault.concerns(scenario) for scenario in SCENARIOS) for fault in FAULTS)
+    assert all(sum(fault.concerns(scenario) for fault in FAULTS) > 15 for scenario in SCENARIOS)
+
+
+@contextmanager
+def played(scenario: Scenario, folder: Path) -> Iterator[Site]:
+    """A node of its own, as the scenario begins."""
+    root = folder / "root"
+    with fresh_namespace():
+        plant(root)
+        if scenario.before:
+            converge(scope(scenario.before, root=str(root)))
+        if scenario.broken:
+            sh(scenario.broken)
+        yield Site(scenario, folder, root)
+
+
+def in_own_mounts(call: Callable[[], None]) -> None:
+    """What is mounted meanwhile is seen by nobody else, and gone afterwards."""
+
+    def work() -> None:
+        assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_FS | CLONE_NEWNS) == 0
+        sh("mount --make-rprivate /")
+        call()
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(work).result()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(namespaces_can_be_made: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Scenario], str]:
+    """What is ours when a scenario has ended and nothing went wrong."""
+    known: dict[str, str] = {}
+
+    def after(scenario: Scenario) -> str:
+        if scenario.name not in known:
+            with played(scenario, tmp_path_factory.mktemp("undisturbed")) as site:
+                result = converge(scenario.scope(site.root))
+                assert {one.action.change.kind for one in result.outcomes} >= scenario.changes, "the scenario says what it changes"
+                known[scenario.name] = ours(site.root)
+        return known[scenario.name]
+
+    return after
+
+
+@pytest.mark.parametrize(("fault", "scenario"), CELLS)
+def test_cell(fault: Fault, scenario: Scenario, undisturbed: Callable[[Scenario], str], tmp_path: Path) -> None:
+    expected = undisturbed(scenario)
+
+    def cell() -> None:
+        with played(scenario, tmp_path) as site:
+            theirs = foreign(site.root)
+            wanted = scenario.scope(site.root)
+            with fault.begin(site) as strike:
+                result = Round(strike.node, all_kinds(), limits=Limits(1.0, 1000), name="n1").converge(wanted)
+                assert strike.used(), "the fault did not strike"
+                assert not strike.kept()
+            assert sorted(theirs - foreign(site.root)) == [], "something foreign was touched"
+            assert not unreported(result, wanted), result.errors
+            converge(wanted)
+            assert ours(site.root) == expected
+            assert sorted(theirs - foreign(site.root)) == [], "something foreign was touched afterwards"
+
+    in_own_mounts(cell)
+
+
+def unreported(result: Result, wanted: Scope) -> list[Ref]:
+    """Rows that are not as they should be, and that no error names."""
+    io = KernelNode()
+    plan, _ = Round(io, all_kinds(), name="n1").plan(wanted)
+    io.close()
+    said = "\n".join(result.errors)
+    return [one.ref for one in plan.actions if str(one.ref) not in said and f"could not be observed: {one.change.kind}:" not in said]
