@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import effort
 from tests.namespaces import fresh_namespace, why_not
+
+effort.load()
 
 
 @pytest.fixture(scope="session")

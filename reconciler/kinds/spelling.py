@@ -253,6 +253,7 @@ Network = Annotated[str, Text(network)]
 Interface = Annotated[str, Text(interface)]
 Device = Annotated[str, Text(device)]
 Name = Annotated[str, Text(name)]
+FreeText = Annotated[str, Text(str)]  # never part of a line
 Several = Annotated[tuple[str, ...], Phrase(plain_words)]
 Sorted = Annotated[tuple[str, ...], Phrase(lambda texts: tuple(sorted(set(plain_words(texts)))))]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from reconciler.engine.model import Origin
+from reconciler.kinds.spelling import FreeText, Number
 
 # What we call files: "10-plumbline.conflist", "plumbline-extra.conf"; not a backup of one that an editor or a person left.
 _OWN = re.compile(r"(\d+-)?plumbline([_-][A-Za-z0-9_-]+)?(\.(conf|conflist|json|yaml|env))?")
@@ -24,8 +25,8 @@ class File(NamedTuple):
     """A regular file with its whole content."""
 
     key: FileKey
-    content: bytes | str
-    mode: int = 0o644  # permission bits
+    content: bytes | FreeText
+    mode: Annotated[int, Number(0, 0o777)] = 0o644  # permission bits
     type: str = "file"  # seen only: "link", "folder" or "other" is never ours
     waits: bool = False  # put in place only once everything else is as it should be
     secret: bool = False  # its content is never shown

@@ -10,7 +10,7 @@ from reconciler.kinds.nft.decode import decode
 from reconciler.kinds.nft.elements import canonical
 from reconciler.kinds.nft.row import OWN, Chain, Nft, NftKey, NftSet, chain, nft, own_table, priority, rule, stated_priority
 from reconciler.kinds.nft.tool import holds_nothing_for_us
-from reconciler.kinds.spelling import BadValue, mark_only
+from reconciler.kinds.spelling import BadValue
 from reconciler.wire import nftables
 
 __all__ = ["KIND", "Chain", "Nft", "NftKey", "NftSet", "chain", "nft", "priority", "rule"]
@@ -68,7 +68,6 @@ class NftKind(Kind[Nft]):
         return Owner.OURS if row.comment == OWN else Owner.FOREIGN
 
     def normal(self, row: Nft) -> Nft:
-        mark_only("comment", row.comment, OWN, "the comment")
         if not own_table(row.key.table):
             raise BadValue(_NOT_OURS.format(row.key.table), "table")
         if row.other:

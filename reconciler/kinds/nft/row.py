@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 from reconciler.engine.model import Origin
 from reconciler.kinds.nft.elements import canonical
-from reconciler.kinds.spelling import Device, Name, Several, Text, one_of
+from reconciler.kinds.spelling import Device, Name, Phrase, Several, Text, one_of
 
 OWN = "plumbline"  # a table of ours is called this, or "plumbline-…", and has this as its comment
 _NAMED = {"raw": -300, "mangle": -150}  # valid in every hook of ip, ip6 and inet
@@ -20,6 +20,13 @@ _PRIORITY = re.compile(r"(?P<name>[a-z]+)?(?P<number>[+-]?[0-9]{1,9})?")
 
 Words = Several
 FAMILY = one_of("ip", "ip6", "inet", "bridge", "netdev", "arp")
+
+
+def offset(said: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of a priority, signs and all; `stated_priority` makes the one spelling of them, once the hook is known."""
+    if not re.fullmatch(r"[a-z0-9 +-]*", text := " ".join(said)):
+        raise ValueError(f"found {text!r}; allowed: a number or a name, perhaps with an offset: mangle + 5")
+    return tuple(text.split())
 
 
 def flags(text: str) -> str:
@@ -42,7 +49,7 @@ class Chain(NamedTuple):
     name: Name
     type: Annotated[str, one_of("filter", "nat", "route")] = ""
     hook: Annotated[str, one_of("prerouting", "input", "forward", "output", "postrouting", "ingress", "egress")] = ""
-    priority: Words = ()  # as `priority()` gives it
+    priority: Annotated[tuple[str, ...], Phrase(offset)] = ()  # as `priority()` gives it
     policy: Annotated[str, one_of("accept", "drop")] = ""
     device: Device = ""
     rules: tuple[Words, ...] = ()
