@@ -12,8 +12,9 @@ from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Action, Plan, Ref, Refusal, Seen, Wanted
 from reconciler.engine.round import Node as NodeIO
 from reconciler.engine.round import Outcome, Progress, Result, Round, silent
-from reconciler.facts.model import Host, Node
+from reconciler.facts.model import Host, Node, Pod
 from reconciler.intents import Compiled, Context, IntentError
+from reconciler.kernel.pods import Finder, finder, node_scope, with_pods
 
 
 class Rejected(Exception):
@@ -45,6 +46,13 @@ class Inputs(Inventory, Protocol):
     def needs_uplink(self) -> bool: ...
     @property
     def warnings(self) -> tuple[str, ...]: ...
+    @property
+    def pods(self) -> tuple[Pod, ...] | None:
+        """None: nobody said which there are."""
+
+    @property
+    def pod_netns(self) -> str:
+        """How their namespaces are found (`membership.netns`)."""
 
     def same(self, other: object) -> bool:
         """Whether it says the very same, so that nothing has to be compiled again."""
@@ -76,6 +84,7 @@ class Report(NamedTuple):
     converged: bool = False
     wanted: Wanted = Wanted()
     uplink: str = ""
+    awaited: bool = False  # something of a pod is still to come, and then there is more to do
     seen: Seen = Seen({})
     context: Context | None = None
     used: frozenset[str] = frozenset()  # confirmations that were acted on
@@ -119,6 +128,7 @@ class Controller:
         self._left: frozenset[Ref] = frozenset()  # found by the last round, and still not as it should be
         self._settled: Wanted | None = None  # what the node held when the last round converged
         self._rounds: tuple[Limits, Round] | None = None
+        self._finders: tuple[str, Finder] | None = None
 
     @property
     def good(self) -> Inputs | None:
@@ -181,6 +191,7 @@ class Controller:
             if inputs.needs_uplink:
                 raise
             host = Host("", 0, root=self._root)
+        host = with_pods(host, self._finder(inputs), inputs.pods, inputs.node.name)
         known = next((one for one in self._verdicts if one.inputs is inputs), None)
         if known is not None and known.host == host:
             return known
@@ -189,10 +200,17 @@ class Controller:
         self._verdicts = (verdict, *kept)
         return verdict
 
+    def _finder(self, inputs: Inputs) -> Finder:
+        """Kept: it does not read again what it knows."""
+        if self._finders is None or self._finders[0] != inputs.pod_netns:
+            self._finders = (inputs.pod_netns, finder(inputs.pod_netns, inputs.node.name))
+        return self._finders[1]
+
     def _converge(
         self, verdict: _Verdict, compiled: Compiled, told: Report, confirmed: Collection[str], resting: Mapping[Ref, str]
     ) -> Report:
-        scope = Scope(("",), compiled.wanted, self._root)
+        inputs = verdict.inputs
+        scope = node_scope(self._io, self._finder(inputs), inputs.pods, compiled.wanted, self._root)
         result = self._run(verdict.inputs, scope, confirmed, resting)
         drifted = self._settled is compiled.wanted or self._dry_run
         found = repairs(result.plans, result.outcomes, self._left) if drifted else ()
@@ -209,6 +227,7 @@ class Controller:
             failed=failures(result),
             converged=result.converged,
             wanted=compiled.wanted,
+            awaited=any(remark.awaited for remark in compiled.remarks),
             uplink=verdict.host.uplink,
             seen=result.seen,
             context=verdict.inputs.context(verdict.host),

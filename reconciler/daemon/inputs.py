@@ -16,7 +16,7 @@ from reconciler.engine.guard import Limits
 from reconciler.facts.lint import lint
 from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
-from reconciler.facts.model import Facts, Host, Node
+from reconciler.facts.model import Facts, Host, Node, Pod
 from reconciler.facts.nodes import BadNode
 from reconciler.facts.pods import pods_of
 from reconciler.intents import Compiled, Context, Memo, compile_node
@@ -66,6 +66,14 @@ class FileInputs(NamedTuple):
     @property
     def needs_uplink(self) -> bool:
         return self.loaded.spec.fabric is not None or self.loaded.spec.cni is not None
+
+    @property
+    def pods(self) -> tuple[Pod, ...] | None:
+        return self.facts.pods
+
+    @property
+    def pod_netns(self) -> str:
+        return self.loaded.spec.membership.netns
 
     def same(self, other: object) -> bool:
         return isinstance(other, FileInputs) and self[1:] == other[1:] and self.digest == other.digest

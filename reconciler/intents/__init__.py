@@ -58,6 +58,7 @@ class Remark(NamedTuple):
     text: str
     where: str = ""
     error: bool = False  # a mistake that somebody must mend, of something that holds up nothing else
+    awaited: bool = False  # what is missing comes by itself, and with it an interface
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}" if self.where else self.text

@@ -38,7 +38,7 @@ def rows(context: Context) -> Iterable[Any]:
             continue
         netns = netns_of(context, pod)
         if not netns:
-            yield Remark(f"{pod.where or pod.key}: its network namespace is not here yet; it joins its segments once it is")
+            yield Remark(f"{pod.where or pod.key}: its network namespace is not here yet; it joins its segments once it is", awaited=True)
         elif holders.setdefault(netns, pod) is not pod:
             yield Remark(f"{pod.where or pod.key}: has the network namespace of {holders[netns].key}, and is left out", error=True)
         else:

@@ -15,11 +15,10 @@ from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from reconciler.engine.kind import ObservationFailed, Scope, scope_of
+from reconciler.engine.kind import ObservationFailed, Reader, Scope, scope_of
 from reconciler.engine.model import Wanted
 from reconciler.facts.model import Host, Pod
 from reconciler.kernel.netns import Identity, identity
-from reconciler.kernel.node import KernelNode
 from reconciler.kinds.link.decode import REQUEST, decode
 from reconciler.kinds.marks import GROUP
 from reconciler.spec.segments import netns_template
@@ -122,10 +121,11 @@ def finder(template: str = "auto", node: str = "") -> Finder:
 
 def with_pods(host: Host, where: Finder, pods: Iterable[Pod] | None, node: str) -> Host:
     """A host's facts with the namespaces of the pods that are on it."""
-    return host._replace(namespaces=where.find(pod for pod in pods or () if pod.node == node))
+    mine = [pod for pod in pods or () if pod.node == node]
+    return host._replace(namespaces=where.find(mine)) if mine else host
 
 
-def node_scope(io: KernelNode, where: Finder, pods: Iterable[Pod] | None, wanted: Wanted, root: str = "") -> Scope:
+def node_scope(io: Reader, where: Finder, pods: Iterable[Pod] | None, wanted: Wanted, root: str = "") -> Scope:
     """The node's namespace, those that wanted rows lie in, and those of pods that still hold something of ours.
 
     pods: None where nobody said which there are; then what other namespaces hold may well be wanted.
@@ -136,7 +136,7 @@ def node_scope(io: KernelNode, where: Finder, pods: Iterable[Pod] | None, wanted
     return scope_of(wanted, root, also=marked(io, [name for name in where.every() if name not in named.netns]))
 
 
-def marked(io: KernelNode, namespaces: Sequence[str]) -> tuple[str, ...]:
+def marked(io: Reader, namespaces: Sequence[str]) -> tuple[str, ...]:
     """Those of the namespaces that hold a device of ours."""
     found = []
     with io.visit(namespaces) as absent:

@@ -40,6 +40,8 @@ class Made(NamedTuple):
     name: str = "cluster"
     nodes: tuple[str, ...] = ()
     stale: bool = False
+    pods: None = None
+    pod_netns: str = "auto"
 
     @property
     def content(self) -> str:
