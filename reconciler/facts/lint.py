@@ -36,6 +36,7 @@ def lint(loaded: Loaded, facts: Facts) -> list[Problem]:
         *_pod_cidrs(loaded, facts),
         *_addresses(loaded, facts),
         *_public_addresses(loaded, facts),
+        *_sites(loaded, facts),
         *_direct_routing(loaded, facts),
         *_incomplete(loaded, facts),
         *_devices(loaded, facts),
@@ -145,6 +146,29 @@ def _public_addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
             yield problem_at(
                 loaded, path, "is never used: every node is at the same site", f"say nodes.{node.name}.site", warning=True, node=node
             )
+
+
+def _sites(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
+    """Nodes of another site reach a node at its public address; without one they try its own.
+
+    Nodes without a site are at home, where the others mostly get through to by their own addresses.
+    """
+    fabric = loaded.spec.fabric
+    if fabric is None or fabric.mode in ("none", "direct"):
+        return
+    lacking: dict[str, list[Node]] = defaultdict(list)
+    for node in facts.nodes.values():
+        if node.site and node.addresses and not node.public_addresses:
+            lacking[node.site].append(node)
+    if len({node.site for node in facts.nodes.values()}) < 2:
+        return
+    for site, nodes in lacking.items():
+        yield problem_at(
+            loaded, ("nodes", nodes[0].name, "publicAddress"),
+            f"is missing at {named(nodes)} of site {site}: nodes of other sites send to {nodes[0].addresses[0].address}, and the like",
+            f"say nodes.{nodes[0].name}.publicAddress, with the port that its gateway forwards; if that address is reached, leave the site out",
+            warning=True, node=nodes[0],
+        )  # fmt: skip
 
 
 def _direct_routing(loaded: Loaded, facts: Facts) -> Iterator[Problem]:

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from reconciler.spec.document import MAX_BYTES, Ambiguous, Document, read_document
 from reconciler.spec.model import ClusterNetwork
+from reconciler.spec.pairs import pair_problems
 from reconciler.spec.problems import Path, Place, Problem, SpecError
 from reconciler.spec.resources import resource_problems
 
@@ -129,7 +130,11 @@ def _validated(document: Document, name: str) -> ClusterNetwork:
                 seen[first.path, first.message] = first._replace(allowed=f"{first.allowed} or {problem.allowed}")
         inner = {problem.path[:end] for problem in seen.values() for end in range(len(problem.path))}
         raise SpecError(one for one in seen.values() if not (one.message == _A_MAPPING and one.path in inner)) from None
-    wrong = list(resource_problems(spec.resources, lambda path: nearest(document.places, path) or Place(name, 1)))
+
+    def place(path: Path) -> Place:
+        return nearest(document.places, path) or Place(name, 1)
+
+    wrong = [*resource_problems(spec.resources, place), *pair_problems(spec.resources.get("link", {}), place)]
     if wrong:
         raise SpecError(wrong)
     return spec

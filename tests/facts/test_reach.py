@@ -115,3 +115,23 @@ def test_a_name_that_no_node_can_have() -> None:
     nodes, wrong = nodes_of([({"kind": "Node", "metadata": {"name": "../x"}}, "a.json")])
     assert nodes == []
     assert "metadata.name: '../x' is no node name" in wrong[0]
+
+
+FAR = "n3: {address: 10.0.3.3/24, podCIDRs: [10.244.3.0/24], site: cloud}"
+
+
+@pytest.mark.parametrize(
+    ("nodes", "mode", "lacking"),
+    [
+        (f"{N1}, {FAR}", "auto", ["n3 of site cloud"]),
+        (f"{N1}, {FAR[:-1]}, publicAddress: 198.51.100.3}}", "overlay", []),
+        (f"{N1[:-1]}, site: a}}, {N2[:-1]}, site: a}}, {FAR}", "auto", ["n1, n2 of site a", "n3 of site cloud"]),
+        (f"{N1[:-1]}, site: cloud}}, {FAR}", "auto", []),
+        (f"{N1}, {N2}", "auto", []),
+        (f"{N1}, {FAR}", "none", []),
+    ],
+)
+def test_a_node_that_other_sites_cannot_reach(nodes: str, mode: str, lacking: list[str]) -> None:
+    found = [one for one in told(f"nodes: {{{nodes}}}\nfabric: {{mode: {mode}}}\n") if "publicAddress: is missing" in str(one)]
+    assert [one.message.partition(" at ")[2].partition(":")[0] for one in found] == lacking
+    assert {one.severity for one in found} <= {"warning"}
