@@ -8,7 +8,7 @@ from reconciler.engine.kind import Dump, Kind, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.nft import AFTER_LINKS
 from reconciler.kinds.nft.row import OWN, own_table
-from reconciler.kinds.nft.tool import holds_nothing_for_us
+from reconciler.kinds.nft.tool import has_no_netfilter
 from reconciler.kinds.nft_element.decode import PlainSet, elements, plain_sets
 from reconciler.kinds.nft_element.row import NftElement, NftElementKey, element, in_table
 from reconciler.kinds.spelling import BadValue
@@ -39,7 +39,7 @@ class NftElementKind(Kind[NftElement]):
             for netns in scope.netns:
                 found += io.of_ruleset(netns, self.name, lambda netns=netns: _elements(io, netns))  # type: ignore[misc]
         except ObservationFailed as failure:
-            if holds_nothing_for_us(failure) and not scope.wanted.of(self.name):
+            if has_no_netfilter(failure) and not scope.wanted.of(self.name):
                 return []
             raise
         return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.kinds.nft.row import own_table
@@ -40,28 +41,27 @@ def plain_sets(buffers: tuple[bytes, ...]) -> Iterator[PlainSet]:
 
 def elements(netns: str, one: PlainSet, buffers: tuple[bytes, ...]) -> list[NftElement]:
     """Every element of a set. Raises Malformed."""
+    if sum(_widths(one)) != one.length:
+        raise wire.Malformed(f"set {one.name} of {' . '.join(one.types)} has keys of {one.length} bytes")
     keys: list[bytes] = []
     for message in nftables.messages(buffers, nftables.NEWSETELEM):
         keys += nftables.keys(message.found.get(nftables.ELEMENTS, b""), one.length)
-    family, table, name = one.family, one.table, one.name
-    return [NftElement(NftElementKey(netns, family, table, name, value)) for value in _values(one, keys)]
+    return [_row(netns, one, key) for key in keys]
 
 
-def _values(one: PlainSet, keys: Sequence[bytes]) -> Iterator[tuple[str, ...]]:
-    if len(one.types) == 1:
-        size, read = _PART[one.types[0]]
-        if size != one.length:
-            raise wire.Malformed(f"set {one.name} of {one.types[0]} has keys of {one.length} bytes")
-        yield from ((read(key),) for key in keys)
-        return
-    padded = [(_PART[name][0] + 3) & ~3 for name in one.types]
-    if sum(padded) != one.length:
-        raise wire.Malformed(f"set {one.name} of {' . '.join(one.types)} has keys of {one.length} bytes")
-    for key in keys:
-        words: list[str] = []
-        start = 0
-        for name, width in zip(one.types, padded, strict=True):
-            size, read = _PART[name]
-            words += (".", read(key[start : start + size])) if words else (read(key[start : start + size]),)
-            start += width
-        yield tuple(words)
+def _widths(one: PlainSet) -> list[int]:
+    """Bytes of each part of a key; in a concatenation each fills whole registers of 4."""
+    sizes = [_PART[name][0] for name in one.types]
+    return sizes if len(sizes) == 1 else [(size + 3) & ~3 for size in sizes]
+
+
+@lru_cache(maxsize=1 << 16)
+def _row(netns: str, one: PlainSet, key: bytes) -> NftElement:
+    """The very same row for the same bytes: a set is dumped whole when one element changes, and nothing else is looked at again."""
+    words: list[str] = []
+    start = 0
+    for name, width in zip(one.types, _widths(one), strict=True):
+        size, read = _PART[name]
+        words += (".", read(key[start : start + size])) if words else (read(key[start : start + size]),)
+        start += width
+    return NftElement(NftElementKey(netns, one.family, one.table, one.name, tuple(words)))
