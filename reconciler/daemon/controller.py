@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, Protocol
 
-from reconciler.daemon.repairs import Repair, failures, repairs
+from reconciler.daemon.repairs import Repair, failures, repairs, undone
 from reconciler.daemon.suspicion import Inventory, suspicion
 from reconciler.engine.guard import Hold, Limits, builds_only
 from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
@@ -81,6 +81,7 @@ class Report(NamedTuple):
     errors: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] = ()  # in a dry run: found, and left as they are
     failed: Mapping[Ref, str] = {}  # rows whose lines ran and did not do, with the reason
+    undone: frozenset[Ref] = frozenset()  # those of them whose lines did, and that are otherwise again
     converged: bool = False
     wanted: Wanted = Wanted()
     uplink: str = ""
@@ -126,7 +127,8 @@ class Controller:
         self._verdicts: tuple[_Verdict, ...] = ()
         self._refused = ""  # digest of the plan that the last round refused
         self._left: frozenset[Ref] = frozenset()  # found by the last round, and still not as it should be
-        self._settled: Wanted | None = None  # what the node held when the last round converged
+        self._asked: frozenset[Ref] = frozenset()  # what the newest content changes, and is not done yet: no drift
+        self._put: Wanted | None = None  # what the last round put in place, or tried to
         self._rounds: tuple[Limits, Round] | None = None
         self._finders: tuple[str, Finder] | None = None
 
@@ -212,12 +214,8 @@ class Controller:
         inputs = verdict.inputs
         scope = node_scope(self._io, self._finder(inputs), inputs.pods, compiled.wanted, self._root)
         result = self._run(verdict.inputs, scope, confirmed, resting)
-        drifted = self._settled is compiled.wanted or self._dry_run
-        found = repairs(result.plans, result.outcomes, self._left) if drifted else ()
-        self._left = frozenset(one.ref for one in found if not one.done)
+        found = self._drift(result, compiled.wanted)
         self._refused = result.last.digest if result.last.refusal is not None else ""
-        if result.converged:
-            self._settled = compiled.wanted
         return told._replace(
             warnings=(*verdict.inputs.warnings, *(str(remark) for remark in compiled.remarks)),
             plans=result.plans,
@@ -225,6 +223,7 @@ class Controller:
             errors=result.errors,
             repairs=found,
             failed=failures(result),
+            undone=undone(result),
             converged=result.converged,
             wanted=compiled.wanted,
             awaited=any(remark.awaited for remark in compiled.remarks),
@@ -233,6 +232,17 @@ class Controller:
             context=verdict.inputs.context(verdict.host),
             used=told.used | {plan.digest for plan in result.plans[:-1] if plan.refusal is not None},
         )
+
+    def _drift(self, result: Result, wanted: Wanted) -> tuple[Repair, ...]:
+        """What was changed by others: not what new content changes, however long that takes."""
+        left = frozenset(action.ref for action in result.last.actions)
+        if self._put is not wanted and not self._dry_run:
+            self._put, self._asked, self._left = wanted, left, frozenset()
+            return ()
+        found = tuple(one for one in repairs(result.plans, result.outcomes, self._left) if one.ref not in self._asked)
+        self._asked &= left
+        self._left = frozenset(one.ref for one in found if not one.done)
+        return found
 
     def _run(self, inputs: Inputs, scope: Scope, confirmed: Collection[str], resting: Mapping[Ref, str]) -> Result:
         engine, hold = self._engine(inputs), _hold(stale=inputs.stale, resting=resting)

@@ -24,6 +24,13 @@ class Doers:
         if event.port not in self._names:
             self._names[event.port] = self._requester(event.port)
 
+    def note_others(self, event: Event) -> None:
+        """The same among events that our own tools caused: they have ended, so only who lives is another one."""
+        name = self._requester(event.port) if event.port else ""
+        if name:
+            self._ports[event.what, event.key or event.name, event.table] = event.port
+            self._names[event.port] = name
+
     def who(self, row: Ref) -> str:
         """ "bird (pid 812)"; empty where the kernel did not tell."""
         for (what, name, table), port in self._ports.items():

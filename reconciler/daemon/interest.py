@@ -101,6 +101,12 @@ class Listening:
         self._touched.update(_about(self._failed, event))
         return not _about(self._fought, event)
 
+    def meanwhile(self, event: Event) -> bool:
+        """For events that came while our own lines ran: the observation that follows is worth more, but for who else was at it."""
+        if self._interest(event):
+            self._doers.note_others(event)
+        return False
+
 
 def _by_word(rows: Iterable[Ref]) -> dict[tuple[str, str], list[Ref]]:
     """Kind and each part of the key → rows, for a look-up per event."""

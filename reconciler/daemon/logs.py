@@ -56,7 +56,7 @@ def log_round(log: Any, report: Report, before: Status, status: Status, plan_onl
             log.warning("drift", row=str(repair.ref), was=repair.was, why="dry run: left as it is" if plan_only else "not repaired yet")
     if len(news) > MANY:
         log.info("and more rows", rows=len(news) - MANY)
-    for error in report.errors[:MANY]:
+    for error in status.errors[:MANY]:
         if error not in before.errors:
             log.error("not done", why=error)
     if status.refused and before.plan != status.plan:

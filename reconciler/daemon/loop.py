@@ -42,6 +42,7 @@ from reconciler.kinds import all_kinds
 
 STUCK = 180.0  # seconds without a sign of life; the slowest single question to a kernel or tool times out before
 _BEAT = 5.0  # seconds between signs of life when nothing happens
+FEW = 100  # actions whose events are read for who else was at it; of more it would take too long
 LOOK_AROUND = 600.0  # seconds between two looks for others on this host
 START, CONFIG, HANGUP, CONFIRM, STOP = "start", "config", "hangup", "confirm", "stop"
 _READS = {START, CONFIG, HANGUP}  # triggers that read the content again
@@ -54,14 +55,17 @@ class _Stopped(Exception):
 class _ListeningNode(KernelNode):
     """The node of this process; what its own lines caused is not news to it."""
 
-    def __init__(self, events: EventSocket) -> None:
+    def __init__(self, events: EventSocket, listening: Listening) -> None:
         super().__init__()
-        self._events = events
+        self._events, self._listening = events, listening
 
     def run(self, actions: Sequence[Action]) -> list[Failure | None]:
         """After every run the round observes again, so what others did meanwhile is not lost either."""
         done = super().run(actions)
-        self._events.discard()
+        if len(actions) <= FEW:
+            self._events.read(self._listening.meanwhile)
+        else:
+            self._events.discard()
         return done
 
 
@@ -105,7 +109,9 @@ class Daemon:
         self._settings, self._log, self._keeper = settings, log, keeper
         self._kinds = all_kinds()
         self._events = EventSocket(group for kind in self._kinds.values() for group in kind.events)
-        self._node = _ListeningNode(self._events)
+        self._doers = Doers(requester, search)
+        self._listening = Listening(Interest(self._kinds, Wanted(), "", blind=False), self._doers)
+        self._node = _ListeningNode(self._events, self._listening)
         self._inbox = Inbox()
         self._watch = ConfigWatch((settings.config, *settings.facts), lambda: self._inbox.put(CONFIG), FolderEvents())
         self._state = FolderEvents()
@@ -122,8 +128,6 @@ class Daemon:
         )
         self._schedule = Schedule(settings.resync, random.uniform)
         self._patience = Patience(random.uniform)
-        self._doers = Doers(requester, search)
-        self._listening = Listening(Interest(self._kinds, Wanted(), "", blind=False), self._doers)
         self._looked = float("-inf")  # when we last looked around for others
         self._metrics = Metrics(settings.node)
         self._status = Status(  # swapped whole; read by HTTP threads
@@ -244,12 +248,15 @@ class Daemon:
             self._log.error("interfaces", why=str(failure))
 
     def _plan_next(self, report: Report, now: float) -> None:
-        for fight in self._patience.repaired((one.ref for one in report.repairs if one.done), self._doers.who, now):
+        undone = {row for row in report.undone if self._doers.who(row)}
+        repaired = (one.ref for one in report.repairs if one.done)
+        who = self._doers.who
+        for fight in (*self._patience.repaired(repaired, who, now), *self._patience.undone(undone, who, now)):
             log_fight(self._log, fight)
             self._metrics.fought(fight)
         self._doers.forget()
         left = {action.ref for action in report.plans[-1].actions} if report.plans else set()
-        self._patience.tried(report.failed, left, now)
+        self._patience.tried({row: why for row, why in report.failed.items() if row not in undone}, left, now)
         self._listening.expect((one.row for one in self._patience.fights(now) if now < one.until), self._patience.failed)
         polls = (kind.poll for name, kind in self._kinds.items() if kind.poll and report.wanted.of(name))
         self._schedule.done(now, converged=report.converged, polls=polls, rested=self._patience.next(left, now))

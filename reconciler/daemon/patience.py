@@ -15,6 +15,7 @@ FIRST_PAUSE = 1.0  # seconds after a row's first failure, then doubled
 SLOWEST = 60.0  # seconds
 FIGHT = 10  # times that one row is put back within MEMORY: somebody else wants it otherwise
 MEMORY = 60.0  # seconds
+AT_ONCE = 0.05  # seconds
 
 Chance = Callable[[float, float], float]  # random.uniform
 
@@ -50,6 +51,7 @@ class Patience:
         self._failed: dict[Ref, _Failed] = {}
         self._repairs: dict[Ref, list[float]] = {}
         self._fights: dict[Ref, Fight] = {}
+        self._undone: frozenset[Ref] = frozenset()
 
     # -- what happened ---------------------------------------------------------------------
 
@@ -85,6 +87,11 @@ class Patience:
             self._fights[row] = fight
         return tuple(begun)
 
+    def undone(self, rows: Iterable[Ref], who: Callable[[Ref], str], now: float) -> tuple[Fight, ...]:
+        """These were put right, and changed again by somebody before we looked: tried again at once, until that is a fight."""
+        self._undone = frozenset(rows)
+        return self.repaired(self._undone, who, now)
+
     def _forget(self, now: float) -> None:
         self._repairs = {row: kept for row, times in self._repairs.items() if (kept := [time for time in times if now - time < MEMORY])}
         self._fights = {row: fight for row, fight in self._fights.items() if now < fight.until + MEMORY}
@@ -111,4 +118,5 @@ class Patience:
         """When the first of the rows that are not as they should be may be tried again."""
         times = [one.until for row, one in self._failed.items() if row in left]
         times += [fight.until for row, fight in self._fights.items() if row in left]
+        times += [now + AT_ONCE for row in self._undone if row in left and row not in self._fights]
         return min((time for time in times if time > now), default=None)

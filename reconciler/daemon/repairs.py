@@ -53,3 +53,11 @@ def failures(result: Result) -> dict[Ref, str]:
     causes = {str(action.ref): action.ref for action in left if not any(need in bad for need in action.needs)}
     said = (error.partition(": ") for error in result.errors)
     return {causes[row]: why for row, _, why in said if row in causes}
+
+
+def undone(result: Result) -> frozenset[Ref]:
+    """Rows whose lines did what they should, and that are otherwise again: they had no effect, or somebody was quicker than our look."""
+    if not result.last.actions:
+        return frozenset()
+    done = {outcome.action.ref: outcome.action.lines for outcome in result.outcomes if outcome.failure is None}
+    return frozenset(action.ref for action in result.last.actions if done.get(action.ref) == action.lines)

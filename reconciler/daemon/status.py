@@ -132,7 +132,7 @@ def after(status: Status, report: Report, last: LastRound, fights: tuple[Fight, 
         content=report.content,
         warnings=report.warnings,
         converged=report.converged,
-        errors=_some(list(report.errors)),
+        errors=_some([_in_a_fight(error, fights) for error in report.errors]),
         conflicts=_some([f"{one.reason}; {one.remedy}" for one in plan.conflicts] if plan else []),
         held=_some([f"{action.ref}: {action.held}" for action in plan.actions if action.held] if plan else []),
         refusal=plan.refusal if plan else None,
@@ -146,6 +146,11 @@ def after(status: Status, report: Report, last: LastRound, fights: tuple[Fight, 
         fights=fights,
         state_problems=state_problems,
     )
+
+
+def _in_a_fight(error: str, fights: tuple[Fight, ...]) -> str:
+    """What a line said of a row matters less than who undoes it."""
+    return next((f"{one.row}: {one.why}" for one in fights if error.startswith(f"{one.row}: ")), error)
 
 
 def _some(lines: list[str]) -> tuple[str, ...]:

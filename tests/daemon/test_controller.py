@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.daemon.controller import Controller, Rejected
+from reconciler.engine.guard import Limits
 from reconciler.engine.kind import Kind, Kinds, ObservationFailed, Reader
 from reconciler.engine.model import Action, Owner, Verb
 from reconciler.engine.round import Failure
@@ -173,3 +174,130 @@ def test_what_stays_broken_is_news_once_and_repaired_later() -> None:
     assert [(one.done, one.new) for one in bench.controller.step().repairs] == [(True, False)]
     bench.kind.kernel.clear()
     assert [(one.done, one.new) for one in bench.controller.step().repairs] == [(True, True)]
+
+
+def extra(bench: Bench) -> None:
+    """Something of ours that nothing wants."""
+    [row] = blackholes(9)
+    bench.kind.kernel[row.key] = row
+
+
+def test_content_from_the_disk_builds_and_deletes_nothing() -> None:
+    bench = Bench(Rejected(("network.yaml:3:1: unknown key",)), kept=Made("one", blackholes(1, 2), stale=True))
+    extra(bench)
+    [first, _] = blackholes(1, 2)
+    report = bench.controller.step()
+    assert (report.digest, report.stale, report.problems) == ("one", True, ("network.yaml:3:1: unknown key",))
+    assert bench.holds == ["10.99.1.0/24", "10.99.2.0/24", "10.99.9.0/24"]
+    assert not report.converged
+    assert "kept on disk" in report.errors[0]
+    bench.kind.kernel[first.key] = first._replace(mtu=1400)
+    bench.controller.step()
+    assert bench.kind.kernel[first.key] == first, "what differs is repaired"
+
+    bench.give(Made("one", blackholes(1, 2)))
+    report = bench.controller.step()
+    assert (report.stale, report.converged) == (False, True)
+    assert bench.holds == ["10.99.1.0/24", "10.99.2.0/24"], "read live, it deletes"
+
+
+def test_deletes_that_are_held_are_not_counted_by_the_limits() -> None:
+    bench = Bench(Rejected(("bad",)), kept=Made("one", blackholes(1), stale=True, limits=Limits(0.1, 0)))
+    for row in blackholes(*range(40, 80)):
+        bench.kind.kernel[row.key] = row
+    report = bench.controller.step()
+    assert report.plans[-1].refusal is None
+    assert "10.99.1.0/24" in bench.holds
+
+
+def cluster(digest: str, *numbers: int, name: str = "a") -> Made:
+    """A cluster of nodes with a route to each."""
+    return Made(digest, blackholes(*numbers), name=name, nodes=tuple(f"n{number}" for number in numbers))
+
+
+@pytest.mark.parametrize("newest", [cluster("two", 1), cluster("two", 1, 2, 3, 4, name="b")], ids=["shrunken", "another cluster"])
+@pytest.mark.parametrize("kept", [False, True], ids=["in memory", "on disk"])
+def test_what_nobody_may_have_meant_waits_for_a_person(newest: Made, kept: bool) -> None:
+    before = cluster("one", 1, 2, 3, 4)
+    bench = Bench(newest, kept=before._replace(stale=True)) if kept else Bench(before)
+    bench.controller.step()
+    bench.give(newest)
+    bench.kind.kernel.clear()
+    report = bench.controller.step()
+    assert report.suspect is not None
+    assert (report.digest, report.content, report.problems) == ("one", newest.content, ())
+    assert len(bench.holds) == 4, "drift is repaired with the last good one"
+
+    report = bench.controller.step(confirmed={"content of something else"})
+    assert (report.digest, report.used) == ("one", frozenset())
+    report = bench.controller.step(confirmed={newest.content})
+    assert (report.digest, report.suspect, report.used, report.converged) == ("two", None, {newest.content}, True)
+    assert bench.controller.step().digest == "two", "it stays in force once the word is used up"
+
+    bench.give(cluster("three", 1, 2, 3, 4, 5, 6, name="c"))
+    assert bench.controller.step(confirmed={newest.content}).suspect is not None, "a word counts for its digest only"
+
+
+def test_confirmed_content_that_cannot_be_in_force_yet_keeps_its_confirmation() -> None:
+    bench = Bench(cluster("one", 1, 2, 3, 4))
+    bench.controller.step()
+    newest = cluster("two", 1)._replace(needs_uplink=True)
+    bench.give(newest)
+    bench.host = None
+    report = bench.controller.step(confirmed={newest.content})
+    assert (report.used, len(bench.holds)) == (frozenset(), 4)
+    bench.host = HOST
+    assert bench.controller.step(confirmed={newest.content}).used == {newest.content}
+
+
+def test_a_refused_plan_runs_with_its_digest_only() -> None:
+    bench = Bench(Made("many", blackholes(*range(40))))
+    bench.controller.step()
+    bench.give(Made("few", blackholes(1)))
+    report = bench.controller.step()
+    assert report.plans[-1].refusal is not None
+    digest = report.plans[-1].digest
+    report = bench.controller.step(confirmed={"0" * 64})
+    assert (len(bench.holds), report.used) == (40, frozenset())
+    report = bench.controller.step(confirmed={digest, "0" * 64})
+    assert (bench.holds, report.used, report.converged) == (["10.99.1.0/24"], {digest}, True)
+
+
+def test_the_same_content_again_is_not_compiled_again() -> None:
+    compiled: list[str] = []
+
+    class Counting(Made):
+        def compile(self, host: Host) -> Any:
+            compiled.append(self.digest)
+            return super().compile(host)
+
+    bench = Bench(Counting("one", blackholes(1)))
+    bench.controller.step()
+    bench.give(Counting("one", blackholes(1)))
+    report = bench.controller.step()
+    assert (compiled, report.converged, report.outcomes) == (["one"], True, ())
+
+
+def test_rows_that_rest_are_left_alone_and_no_others() -> None:
+    bench = Bench(Made("one", blackholes(1, 2)))
+    bench.controller.step()
+    bench.kind.kernel.clear()
+    [first, _] = blackholes(1, 2)
+    report = bench.controller.step(resting={bench.kind.ref(first): "File exists"})
+    assert bench.holds == ["10.99.2.0/24"]
+    assert report.errors == ("route 254 10.99.1.0/24: File exists",), "it is said as it was when it failed"
+    assert report.failed == {}, "it was not tried"
+    assert bench.controller.step().converged
+
+
+def test_a_row_whose_line_fails_is_told_with_the_reason() -> None:
+    bench = Bench(Made("one", blackholes(1, 2)))
+    [first, _] = blackholes(1, 2)
+    run = bench.kind.run
+
+    def some(actions: Sequence[Action]) -> list[Failure | None]:
+        run([action for action in actions if action.change.row != first])
+        return [Failure("no memory") if action.change.row == first else None for action in actions]
+
+    bench.kind.run = some  # type: ignore[method-assign]
+    assert bench.controller.step().failed == {bench.kind.ref(first): "no memory"}

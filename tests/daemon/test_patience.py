@@ -1,0 +1,132 @@
+"""Rows that rest: with time and chance made by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.daemon.doers import Doers
+from reconciler.daemon.patience import FIGHT, FIRST_PAUSE, MEMORY, SLOWEST, Patience
+from reconciler.engine.model import Ref
+from reconciler.kernel.events import Event
+
+ROW, OTHER = Ref("route", ("", 254, "10.1.0.0/16", 0, 0)), Ref("route", ("", 254, "10.2.0.0/16", 0, 0))
+
+
+def highest(low: float, high: float) -> float:
+    return high
+
+
+def nobody(row: Ref) -> str:
+    return ""
+
+
+@pytest.fixture
+def patience() -> Patience:
+    return Patience(highest)
+
+
+def test_a_row_that_fails_rests_longer_and_longer_and_no_other_does(patience: Patience) -> None:
+    now, pauses = 0.0, []
+    for _ in range(9):
+        patience.tried({ROW: "no memory"}, {ROW, OTHER}, now)
+        assert patience.resting(now) == {ROW: "no memory"}
+        again = patience.next({ROW}, now)
+        assert again is not None
+        pauses.append(again - now)
+        now = again
+        assert patience.resting(now) == {}
+    assert pauses == [FIRST_PAUSE * factor for factor in (1, 2, 4, 8, 16, 32)] + [SLOWEST] * 3
+
+
+def test_a_row_that_did_after_all_starts_anew(patience: Patience) -> None:
+    for now in range(5):
+        patience.tried({ROW: "no memory"}, {ROW}, now)
+    patience.tried({}, set(), 5)
+    assert (patience.resting(5), patience.next({ROW}, 5), list(patience.failed)) == ({}, None, [])
+    patience.tried({ROW: "no memory"}, {ROW}, 6)
+    assert patience.next({ROW}, 6) == 6 + FIRST_PAUSE
+
+
+def test_a_row_that_rests_is_still_a_failed_one(patience: Patience) -> None:
+    """It was held and not tried: the pause goes on."""
+    patience.tried({ROW: "no memory"}, {ROW}, 0)
+    patience.tried({}, {ROW}, 0.5)
+    assert patience.next({ROW}, 0.5) == FIRST_PAUSE
+
+
+def test_what_made_it_fail_may_be_gone(patience: Patience) -> None:
+    patience.tried({ROW: "no memory", OTHER: "no memory"}, {ROW, OTHER}, 0)
+    patience.forget_failures([ROW])
+    assert list(patience.resting(0)) == [OTHER]
+    patience.forget_failures()
+    assert patience.resting(0) == {}
+
+
+def test_put_back_ten_times_in_a_minute_is_a_fight(patience: Patience) -> None:
+    for number in range(FIGHT - 1):
+        assert patience.repaired([ROW], nobody, number) == ()
+    assert patience.resting(FIGHT) == {}
+    [fight] = patience.repaired([ROW], lambda row: "bird (pid 7)", FIGHT)
+    assert (fight.row, fight.times, fight.by) == (ROW, FIGHT, "bird (pid 7)")
+    assert "bird (pid 7)" in patience.resting(FIGHT)[ROW]
+    assert list(patience.resting(FIGHT)) == [ROW]
+
+
+def test_the_same_ten_times_in_an_hour_is_none(patience: Patience) -> None:
+    for number in range(FIGHT * 3):
+        assert patience.repaired([ROW], nobody, number * MEMORY / (FIGHT - 2)) == ()
+
+
+def test_a_fight_slows_down_begins_once_and_ends_when_the_row_is_left_in_peace(patience: Patience) -> None:
+    for number in range(FIGHT):
+        patience.repaired([ROW], nobody, 10 + number / 10)
+    now, pauses = 11.0, []
+    for _ in range(8):
+        [fight] = patience.fights(now)
+        pauses.append(round(fight.pause))
+        now = fight.until
+        assert patience.resting(now) == {}
+        assert patience.repaired([ROW], nobody, now) == (), "told once"
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60]
+    [fight] = patience.fights(now)
+    assert "does not tell who" in fight.why
+    assert patience.fights(fight.until + MEMORY) == ()
+    assert patience.repaired([ROW], nobody, fight.until + MEMORY) == (), "the count begins anew"
+
+
+def test_only_a_row_that_differs_is_waited_for(patience: Patience) -> None:
+    for _ in range(FIGHT):
+        patience.repaired([ROW], nobody, 0)
+    assert patience.next(set(), 0) is None
+    assert patience.next({ROW}, 0) == pytest.approx(1.1)
+
+
+class TestDoers:
+    EVENT = Event("route", True, 2, protocol=94, key="10.1.0.0/16", table=254, port=7)
+
+    def test_the_row_of_an_event_is_found_and_its_process_asked_at_once_and_once(self) -> None:
+        asked: list[int] = []
+
+        def requester(port: int) -> str:
+            asked.append(port)
+            return f"bird (pid {port})"
+
+        doers = Doers(requester, lambda port: "searched")
+        for table in (254, 100):
+            doers.note(self.EVENT._replace(table=table))
+        assert (doers.who(ROW), doers.who(OTHER), asked) == ("bird (pid 7)", "", [7])
+        doers.forget()
+        assert doers.who(ROW) == ""
+
+    def test_who_cannot_be_told_at_once_is_searched_for_when_somebody_asks(self) -> None:
+        doers = Doers(lambda port: "", lambda port: f"found {port}")
+        doers.note(self.EVENT)
+        assert doers.who(ROW) == "found 7"
+
+    @pytest.mark.parametrize(
+        "event", [EVENT._replace(port=0), EVENT._replace(table=100), EVENT._replace(key=""), EVENT._replace(what="rule")]
+    )
+    def test_what_is_about_another_row_is_not_its_doer(self, event: Event) -> None:
+        doers = Doers(str, str)
+        doers.note(event)
+        assert doers.who(ROW) == ""

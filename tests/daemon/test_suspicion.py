@@ -1,0 +1,50 @@
+"""Valid content that nobody may have meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.daemon.suspicion import suspicion
+from reconciler.engine.guard import Limits
+from tests.daemon.made import Made
+
+
+def cluster(*numbers: int, name: str = "a", share: float = 0.3) -> Made:
+    return Made("d", name=name, nodes=tuple(f"n{number}" for number in numbers), limits=Limits(share, 20))
+
+
+TEN = cluster(*range(1, 11))
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (TEN, TEN),
+        (TEN, cluster(*range(1, 30))),
+        (TEN, cluster(*range(1, 9))),  # 2 of 9 peers
+        (cluster(1, 2, 3), cluster(1, 2)),  # half of the peers, and just one
+        (cluster(1), cluster(1)),
+        (cluster(), cluster(1, 2)),
+        (cluster(), cluster()),
+        (TEN, cluster(*range(1, 6), share=0.6)),
+        (cluster(1, 2), cluster(2)),  # this node alone is gone: told elsewhere
+    ],
+)
+def test_what_follows_without_a_word(before: Made, now: Made) -> None:
+    assert suspicion(before, now, "n1") == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "why"),
+    [
+        (TEN, cluster(), "it names none of the other 9 nodes any more (n10, n2, n3, n4, n5, …)"),
+        (TEN, cluster(1), "it names none of the other 9 nodes any more"),
+        (cluster(1, 2), cluster(1), "it names none of the other 1 nodes any more (n2)"),
+        (TEN, cluster(*range(1, 7)), "it leaves out 4 of the other 9 nodes (n10, n7, n8, n9); limits.maxDeletes is 30%"),
+        (TEN, cluster(1, *range(20, 40)), "it names none of the other 9 nodes any more"),
+        (TEN, TEN._replace(name="b"), "metadata.name is b, and this node belongs to a"),
+        (TEN, cluster(1, name="b"), "metadata.name is b, and this node belongs to a; it names none"),
+    ],
+)
+def test_what_waits_for_a_person(before: Made, now: Made, why: str) -> None:
+    assert why in suspicion(before, now, "n1")
