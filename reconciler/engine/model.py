@@ -75,7 +75,8 @@ class Ref(NamedTuple):
     key: Key
 
     def __str__(self) -> str:
-        return f"{self.kind} {' '.join(' '.join(map(str, part)) if type(part) is tuple else str(part) for part in self.key if part not in ('', 0))}"
+        words = (" ".join(map(str, part)) if type(part) is tuple else str(part) for part in self.key if part not in ("", 0))
+        return f"{self.kind} {' '.join(words)}"
 
 
 class Claim(NamedTuple):
