@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 from reconciler.kernel.node import KernelNode
 from tests.faults.strike import Fault, Site, Strike

@@ -9,7 +9,7 @@ from reconciler.engine.model import Owner, Seen
 from reconciler.kinds.nft.decode import decode
 from reconciler.kinds.nft.elements import canonical
 from reconciler.kinds.nft.row import OWN, Chain, Nft, NftKey, NftSet, chain, nft, own_table, priority, rule, stated_priority
-from reconciler.kinds.nft.tool import holds_nothing_for_us
+from reconciler.kinds.nft.tool import has_no_netfilter
 from reconciler.kinds.spelling import BadValue
 from reconciler.wire import nftables
 
@@ -54,7 +54,7 @@ class NftKind(Kind[Nft]):
                 found += io.of_ruleset(netns, self.name, lambda netns=netns: list(_tables(io, netns)))  # type: ignore[misc]
             return found
         except ObservationFailed as failure:
-            if holds_nothing_for_us(failure) and not scope.wanted.of(self.name):
+            if has_no_netfilter(failure) and not scope.wanted.of(self.name):
                 return []
             raise
 
@@ -95,7 +95,7 @@ class NftKind(Kind[Nft]):
 
 
 def _tables(io: Reader, netns: str) -> Iterable[Nft]:
-    """Most namespaces hold no table of ours, which the kernel itself tells without a tool."""
+    """Most namespaces hold no table of ours, which the kernel itself tells: a node without the tool needs it only where there is one."""
     for message in nftables.messages(io.nft_dump(netns, Dump(nftables.GETTABLE, nftables.body())), nftables.NEWTABLE):
         table = message.text(nftables.TABLE_NAME)
         if own_table(table):

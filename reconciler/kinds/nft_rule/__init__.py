@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from reconciler.engine.kind import Dump, Kind, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Dump, Kind, ObservationFailed, Reader, Scope, ToolMissing
 from reconciler.engine.model import Owner, Seen
 from reconciler.kinds.nft.decode import logical_lines, words_of
 from reconciler.kinds.nft.elements import canonical
 from reconciler.kinds.nft.row import own_table
-from reconciler.kinds.nft.tool import holds_nothing_for_us
+from reconciler.kinds.nft.tool import has_no_netfilter
 from reconciler.kinds.nft_rule.row import PREFIX, NftRule, NftRuleKey, nft_rule
 from reconciler.kinds.spelling import BadValue
 from reconciler.wire import netlink as wire
@@ -47,7 +47,7 @@ class NftRuleKind(Kind[NftRule]):
         try:
             return [row for netns in scope.netns for row in _rules_in(io, netns, list(wanted.values()))]
         except ObservationFailed as failure:
-            if holds_nothing_for_us(failure) and not wanted:
+            if not wanted and (has_no_netfilter(failure) or (isinstance(failure, ToolMissing) and not _any(io, scope.netns))):
                 return []
             raise
 
@@ -80,6 +80,11 @@ def _rules_in(io: Reader, netns: str, wanted: list[NftRule]) -> Iterable[NftRule
     there, found = io.of_ruleset(netns, ("nft_rule", named), lambda: _rules(io, netns, named))
     yield from found
     yield from (row for row in mine if _Chain(*row.key[1:4]) not in there)
+
+
+def _any(io: Reader, netns: Iterable[str]) -> bool:
+    """Whether a rule with a comment of ours is anywhere: the kernel tells without a tool, though not in words that could be compared."""
+    return any(PREFIX.encode() in buffer for name in netns for buffer in io.nft_dump(name, Dump(nftables.GETRULE, nftables.body())))
 
 
 def _rules(io: Reader, netns: str, named: frozenset[_Chain]) -> tuple[set[_Chain], list[NftRule]]:

@@ -141,9 +141,10 @@ class WithoutNft:
         raise self._failure
 
 
-def test_a_missing_nft_is_a_failure_only_where_a_table_is_wanted() -> None:
+def test_a_missing_nft_is_a_failure_where_a_table_is_there_whether_it_is_wanted_or_not() -> None:
     node: Any = WithoutNft(ToolMissing("nft is not installed"))
-    assert list(KIND.observe(node, scope())) == []
+    with pytest.raises(ToolMissing):
+        list(KIND.observe(node, scope()))
     with pytest.raises(ToolMissing):
         list(KIND.observe(node, scope(MASQUERADE)))
 
