@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.model import Change, Claim, Conflict, Key, Owner, Seen, Wanted
+from reconciler.engine.settled import Settled
 
 NOT_WANTED = "nothing in network.yaml wants this"
 SURPLUS = "a second one under the same key"
@@ -19,25 +20,30 @@ class Diff(NamedTuple):
     conflicts: list[Conflict]
 
 
-def diff(kinds: Kinds, wanted: Wanted, seen: Seen) -> Diff:
-    """Compare kind by kind. A kind that could not be observed yields nothing: no answer is no news."""
+def diff(kinds: Kinds, wanted: Wanted, seen: Seen, settled: Settled | None = None) -> Diff:
+    """Compare kind by kind. A kind that could not be observed yields nothing: no answer is no news.
+
+    settled: an earlier state without any difference; what has not changed since is not compared again.
+    """
     found = Diff([], [])
+    if settled is not None and not settled.holds(kinds, seen):
+        settled = None
     for name, kind in kinds.items():
         if seen.failure(name):
             continue
-        one = _diff_kind(kind, wanted, seen)
+        want, rows = settled.since(name, wanted, seen) if settled else (wanted.of(name), seen.rows(name))
+        one = _diff_kind(kind, want, rows, seen)
         found.changes.extend(one.changes)
         found.conflicts.extend(one.conflicts)
     return _claims(kinds, seen, found)
 
 
-def _diff_kind(kind: Kind[Any], wanted: Wanted, seen: Seen) -> Diff:
+def _diff_kind(kind: Kind[Any], want: Mapping[Key, Any], rows: Iterable[Any], seen: Seen) -> Diff:
     """Split seen rows into ours and foreign *before* keying: kernel keys are not always unique."""
-    want = wanted.of(kind.name)
     missing = dict(want)
     rest: list[Any] = []
     end, same = -kind.uncompared, kind.same
-    for row in seen.rows(kind.name):
+    for row in rows:
         key = row[0]
         new = missing.get(key)
         if new is not None and (row[1:end] == new[1:end] or same(row, new)):

@@ -13,16 +13,31 @@ from reconciler.engine.kind import Kinds
 from reconciler.engine.model import WAITS, Action, Plan, Seen, Wanted
 from reconciler.engine.order import order
 from reconciler.engine.render import Renderer
+from reconciler.engine.settled import Settled
 
 
 def make_plan(
     node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen: Seen, limits: Limits = Limits(), hold: Hold | None = None
 ) -> Plan:
     """What would have to run on `node` for `seen` to become `wanted`, in order, as the lines themselves."""
+    return plan_from(None, node, kinds, renderer, wanted, seen, limits, hold)[0]
+
+
+def plan_from(
+    settled: Settled | None,
+    node: str,
+    kinds: Kinds,
+    renderer: Renderer,
+    wanted: Wanted,
+    seen: Seen,
+    limits: Limits,
+    hold: Hold | None,
+) -> tuple[Plan, Settled | None]:
+    """The same, and where nothing is left to do, the state to start from next time."""
     if seen.absent:
         wanted = wanted.without(seen.absent)
     wanted = assign(kinds, wanted, seen)
-    found = diff(kinds, wanted, seen)
+    found = diff(kinds, wanted, seen, settled)
     actions = order(kinds, wanted, seen, found.changes)
     if hold is not None:
         actions = guard.hold(actions, hold)
@@ -34,7 +49,8 @@ def make_plan(
     failures = tuple(f"{name}: {failure}" for name in seen if (failure := seen.failure(name)))
     failures += tuple(f"network namespace {name}: {why}" for name, why in seen.absent.items() if why)
     refusal = guard.limit(kinds, seen, actions, limits)
-    return Plan(node, tuple(actions), tuple(found.conflicts), failures, refusal, digest(actions))
+    plan = Plan(node, tuple(actions), tuple(found.conflicts), failures, refusal, digest(actions))
+    return plan, Settled(wanted, seen) if plan.empty else settled
 
 
 def digest(actions: Iterable[Action]) -> str:

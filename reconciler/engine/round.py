@@ -13,8 +13,9 @@ from reconciler.engine.guard import Hold, Limits
 from reconciler.engine.kind import Kind, Kinds, Reader, Scope
 from reconciler.engine.model import Action, Line, Owner, Plan, Ref, Seen, Verb, Wanted
 from reconciler.engine.observe import observe
-from reconciler.engine.pipeline import make_plan
+from reconciler.engine.pipeline import plan_from
 from reconciler.engine.render import Renderer
+from reconciler.engine.settled import Settled
 
 PASSES = 6  # a cold start with a held file takes two; each further pass needs progress in the one before
 
@@ -110,15 +111,17 @@ class Round:
     def __init__(self, node: Node, kinds: Kinds, *, limits: Limits = Limits(), name: str = "") -> None:
         self._node, self._kinds, self._limits, self._name = node, kinds, limits, name
         self._renderer = Renderer(kinds)
-        self._settled: tuple[Wanted, Seen, Plan] | None = None
+        self._empty: tuple[Wanted, Seen, Plan] | None = None  # what was found to be in order
+        self._settled: Settled | None = None
 
     def plan(self, scope: Scope, hold: Hold | None = None) -> tuple[Plan, Seen]:
         """What would run now; `hold` says of each action why it must not."""
         seen = observe(self._kinds, self._node, scope)
-        if self._settled is not None and self._settled[0] is scope.wanted and self._settled[1] == seen:
-            return self._settled[2], seen
-        plan = make_plan(self._name, self._kinds, self._renderer, scope.wanted, seen, self._limits, hold)
-        self._settled = (scope.wanted, seen, plan) if plan.empty else None
+        if self._empty is not None and self._empty[0] is scope.wanted and self._empty[1] == seen:
+            return self._empty[2], seen
+        plan, self._settled = plan_from(self._settled, self._name, self._kinds, self._renderer, scope.wanted, seen, self._limits, hold)
+        if plan.empty:
+            self._empty = (scope.wanted, seen, plan)
         return plan, seen
 
     def converge(

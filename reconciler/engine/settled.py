@@ -1,0 +1,43 @@
+"""What was found to be in order, so that only what has changed since is compared again. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from reconciler.engine.kind import Kinds
+from reconciler.engine.model import Key, Seen, Wanted
+
+
+class Settled(NamedTuple):
+    """A state without any difference: what was wanted, with its handles, and what was seen."""
+
+    wanted: Wanted
+    seen: Seen
+
+    def holds(self, kinds: Kinds, seen: Seen) -> bool:
+        """Whether the ground is the same. Whose a row is may depend on what it hangs on, so then nothing can be taken over."""
+        return all(self.seen.rows(name) == seen.rows(name) for name, kind in kinds.items() if kind.rechecked)
+
+    def since(self, name: str, wanted: Wanted, seen: Seen) -> tuple[Mapping[Key, Any], list[Any]]:
+        """The wanted and the seen rows of a kind under those keys that may be otherwise than they were.
+
+        Rows are told apart as objects: one that did not change is the very same one, on both sides.
+        """
+        want, rows = wanted.of(name), seen.rows(name)
+        known, had = self.wanted.of(name), self.seen.rows(name)
+        if want is known and rows is had:
+            return {}, []
+        differing = [*_apart(known.values(), want.values()), *_apart(had, rows)]
+        if len(differing) > len(rows):  # most were made anew, so most are to be compared
+            return want, rows
+        keys = dict.fromkeys(row.key for row in differing)
+        if not keys:
+            return {}, []
+        return {key: want[key] for key in keys if key in want}, [row for row in rows if row.key in keys]
+
+
+def _apart(before: Collection[Any], now: Collection[Any]) -> list[Any]:
+    """The objects that are only on one side, those of the later one first."""
+    old, new = set(map(id, before)), set(map(id, now))
+    return [row for row in now if id(row) not in old] + [row for row in before if id(row) not in new]
