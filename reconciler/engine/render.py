@@ -151,6 +151,8 @@ class Renderer:
 
     def _bulk(self, kind: Kind[Any], verb: Verb, actions: list[Action]) -> Iterable[Action]:
         try:
+            for netns in {kind.netns(action.change.row) for action in actions}:
+                self._word(netns)
             return _with_lines(kind, verb, actions, self._text(kind, verb, actions))
         except (BadWord, SecurityError, AttributeError, jinja2.UndefinedError) as error:
             if len(actions) == 1:
