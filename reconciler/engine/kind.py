@@ -179,6 +179,10 @@ class Kind(ABC, Generic[R]):
         """Resources that this row holds alone."""
         return ()
 
+    def shares(self, row: R) -> Key | None:
+        """What makes a row take others of its kind along when it dies: of those that share it, one that goes goes before one is made."""
+        return None
+
     def replaces(self, old: R, new: R) -> str | None:
         """Why `old` cannot become `new` in place; None when it can."""
         return None

@@ -70,12 +70,20 @@ def _early(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, str]:
     needed = {
         claim for change in changes if change.kind in claiming and change.new is not None for claim in kinds[change.kind].claims(change.new)
     }
+    sharing = {name for name, kind in kinds.items() if type(kind).shares is not Kind.shares}
+    crowded = {
+        (change.kind, place)
+        for change in changes
+        if change.kind in sharing and change.new is not None and (place := kinds[change.kind].shares(change.new)) is not None
+    }
     for change in changes:
         kind = kinds[change.kind]
         if change.old is None:
             continue
         if change.replace:
             early[kind.ref(change.old)] = "is made anew"
+        elif change.new is None and change.kind in sharing and (change.kind, kind.shares(change.old)) in crowded:
+            early[kind.ref(change.old)] = "goes first"
         elif change.new is None and any(claim in needed for claim in kind.claims(change.old)):
             early[kind.ref(change.old)] = "makes room"
     return early

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import ip_interface
 
 from reconciler.engine.kind import Kind, Reader, Scope
-from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.model import Key, Owner, Ref, Seen
 from reconciler.kinds.address.decode import REQUEST, decode
 from reconciler.kinds.address.row import Address, AddressKey
 from reconciler.kinds.marks import PROTOCOL, exclusive, on_vxlan_of_ours
@@ -86,6 +86,10 @@ class AddressKind(Kind[Address]):
         if _has_mark(new):  # somebody's address without our mark that says the same is there already
             settled |= {"metric"} if _ipv6(new) and not old.metric else {"label"} if not old.label else set()
         return tuple(name for name in found if name not in settled)
+
+    def shares(self, row: Address) -> Key | None:
+        """The first IPv4 address of a subnet takes the others with it (unless promote_secondaries is on)."""
+        return None if _ipv6(row) else (row.key.netns, row.key.dev, str(ip_interface(row.key.prefix).network))
 
     def normal(self, row: Address) -> Address:
         length = row.key.prefix.partition("/")[2]
