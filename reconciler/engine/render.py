@@ -109,8 +109,8 @@ class Renderer:
 
     def __init__(self, kinds: Kinds, *, unknown_allowed: bool = False) -> None:
         self._kinds = kinds
-        self._unknown_allowed = unknown_allowed
         self._compiled: dict[tuple[str, Verb], jinja2.Template] = {}
+        self._word = _word_check(unknown_allowed)
 
     @cached_property
     def _environment(self) -> _Environment:
@@ -120,7 +120,7 @@ class Renderer:
             names,
             loader=loader,
             undefined=jinja2.StrictUndefined,
-            finalize=_word_check(self._unknown_allowed),
+            finalize=self._word,
             trim_blocks=True,
             lstrip_blocks=True,
             autoescape=False,
