@@ -91,7 +91,7 @@ def test_spec_against_spec_shows_only_what_a_change_does(spec: str, tmp_path: Pa
     new.write_text(SPEC.replace("10.0.2.13", "10.0.2.33"))
     shown = plumbline("plan", "--from", spec, str(new), "--all", "-o", "markdown").stdout
     assert "spec against spec" in shown
-    assert "| n1 | 1 to change |" in shown
+    assert "| n1 | 1 to create, 1 to change, 1 to delete |" in shown
     assert "bridge fdb replace" in shown
     assert "ip route" not in shown
 

@@ -90,9 +90,9 @@ def test_a_node_leaves_and_another_joins(namespaces_can_be_made: None) -> None:
         apply_all(lab, networks[0])
         with stream(lab.topology, nodes=["n1", "n2"]) as counted:
             results = apply_all(lab, networks[1])
-            assert {len(results[node].outcomes) for node in ("n1", "n2", "n3")} == {7}, "exactly the rows of the one that joins"
+            assert {len(results[node].outcomes) for node in ("n1", "n2", "n3")} == {8}, "exactly the rows of the one that joins"
             results = apply_all(lab, networks[2])
-            assert {len(results[node].outcomes) for node in ("n1", "n2")} == {7}, "exactly the rows of the one that leaves"
+            assert {len(results[node].outcomes) for node in ("n1", "n2")} == {8}, "exactly the rows of the one that leaves"
         assert counted.lost == 0
         assert probe(lab.topology, nodes=["n1", "n2", "n4"], within=5.0).ok
         assert "10.0.2.13" not in sh(f"bridge -n {lab.topology.machine('n1').netns} fdb")
