@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from reconciler.engine.kind import Kinds, NamespaceGone, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Observed, Seen
+from reconciler.wire.netlink import UNREADABLE
 
 
 def observe(kinds: Kinds, io: Reader, scope: Scope, names: Iterable[str] | None = None) -> Seen:
@@ -37,4 +38,6 @@ def _observed(kinds: Kinds, io: Reader, scope: Scope, names: Iterable[str]) -> d
             raise
         except ObservationFailed as failure:
             seen[name] = Observed([], str(failure))
+        except UNREADABLE as error:  # of a tool that prints something else than it used to
+            seen[name] = Observed([], f"the answer cannot be read: {error or type(error).__name__}")
     return seen

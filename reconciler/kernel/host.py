@@ -47,7 +47,7 @@ def _holder(holders: dict[str, str], node: Node) -> str:
 def _mtus(place: Place, buffers: tuple[bytes, ...]) -> dict[str, int]:
     return {
         place.interfaces.get(wire.s32(buffer[start + 4 : start + 8]), ""): wire.u32(found[IFLA_MTU])
-        for buffer, start, end in wire.messages(buffers, wire.RTM_NEWLINK)
+        for buffer, start, end in wire.messages(buffers, wire.RTM_NEWLINK, 16)
         if IFLA_MTU in (found := wire.attributes(buffer, start + 16, end))
     }
 
@@ -55,7 +55,7 @@ def _mtus(place: Place, buffers: tuple[bytes, ...]) -> dict[str, int]:
 def _holders(place: Place, buffers: tuple[bytes, ...]) -> dict[str, str]:
     """Address → device."""
     holders: dict[str, str] = {}
-    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWADDR):
+    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWADDR, 8):
         found = wire.attributes(buffer, start + 8, end)
         raw = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
         if raw:
@@ -68,7 +68,7 @@ def _default_routes(place: Place, buffers: tuple[bytes, ...]) -> tuple[HostRoute
 
 
 def _defaults(place: Place, buffers: tuple[bytes, ...]) -> Iterable[Any]:
-    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWROUTE):
+    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWROUTE, 12):
         family, length, _, _, table, protocol, _, kind = buffer[start : start + 8]
         if length or kind != UNICAST or family not in (AF_INET, AF_INET6) or table != MAIN:
             continue

@@ -140,10 +140,8 @@ class KernelNode:
         return self._spaces.interfaces(netns, lambda: self._ask_interfaces(netns)) if netns else self._ask_interfaces(netns)
 
     def _ask_interfaces(self, netns: str) -> Mapping[int, str]:
-        try:
+        with _readable("the list of interfaces"):
             return _names(self.dump(netns, NAMES_ONLY))
-        except wire.Malformed as error:
-            raise ObservationFailed(f"the list of interfaces cannot be read: {error}") from error
 
     def tool(self, netns: str, words: Sequence[str]) -> str:
         return read_tool(netns, words, self._spaces.known(netns), self._timeout)
@@ -178,7 +176,7 @@ def _readable(what: str) -> Iterator[None]:
     """Bytes that are not what the layout says are no answer."""
     try:
         yield
-    except (wire.Malformed, struct.error, IndexError) as error:
+    except wire.UNREADABLE as error:
         raise ObservationFailed(f"{what} cannot be read: {error}") from error
 
 
@@ -197,7 +195,7 @@ def _names(buffers: tuple[bytes, ...]) -> dict[int, str]:
     ifname = 3  # IFLA_IFNAME, include/uapi/linux/if_link.h; ifinfomsg is 16 bytes, the index at 4
     return {
         wire.s32(buffer[start + 4 : start + 8]): wire.text(wire.attributes(buffer, start + 16, end).get(ifname, b""))
-        for buffer, start, end in wire.messages(buffers, wire.RTM_NEWLINK)
+        for buffer, start, end in wire.messages(buffers, wire.RTM_NEWLINK, 16)
     }
 
 

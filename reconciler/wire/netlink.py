@@ -34,8 +34,12 @@ class Malformed(Exception):
     """Bytes that are not what the layout says. Never to be guessed around."""
 
 
-def messages(buffers: tuple[bytes, ...], wanted: int) -> Iterator[tuple[bytes, int, int]]:
-    """(buffer, start, end) of the payload of every message of one type, behind nlmsghdr."""
+# What reading an answer that is not what it should be may raise, in bytes as in a tool's text.
+UNREADABLE = (Malformed, struct.error, LookupError, ValueError, OverflowError)
+
+
+def messages(buffers: tuple[bytes, ...], wanted: int, header: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """(buffer, start, end) of the payload of every message of one type, behind nlmsghdr, each with `header` bytes at least."""
     unpack = HEADER.unpack_from
     for buffer in buffers:
         offset, size = 0, len(buffer)
@@ -44,6 +48,8 @@ def messages(buffers: tuple[bytes, ...], wanted: int) -> Iterator[tuple[bytes, i
             if length < 16 or offset + length > size:
                 raise Malformed(f"a message of {length} bytes with {size - offset} left")
             if kind == wanted:
+                if length < 16 + header:
+                    raise Malformed(f"a message of {length} bytes, less than its header of {16 + header}")
                 yield buffer, offset + 16, offset + length
             offset += (length + 3) & ~3
 

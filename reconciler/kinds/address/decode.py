@@ -31,7 +31,7 @@ class Addresses(NamedTuple):
 def decode(place: Place, buffers: tuple[bytes, ...]) -> Addresses:
     """Every address of a namespace. Lifetimes other than "forever" make one automatic."""
     found = Addresses([], [])
-    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWADDR):
+    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWADDR, 8):
         family, length, flags, scope, index = _IFADDRMSG.unpack_from(buffer, start)
         parts = wire.attributes(buffer, start + 8, end)
         if IFA_FLAGS in parts:

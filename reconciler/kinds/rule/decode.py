@@ -26,7 +26,7 @@ _UIDS = struct.Struct("=II")
 def decode(place: Place, buffers: tuple[bytes, ...]) -> list[Rule]:
     """Every rule but the kernel's own (local, main, default, and a VRF's)."""
     rows: list[Rule] = []
-    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWRULE):
+    for buffer, start, end in wire.messages(buffers, wire.RTM_NEWRULE, 12):
         header = _HEADER.unpack_from(buffer, start)
         parts = wire.attributes(buffer, start + 12, end)
         protocol = wire.u8(parts[FRA_PROTOCOL]) if FRA_PROTOCOL in parts else 0
