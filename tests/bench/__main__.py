@@ -1,4 +1,4 @@
-"""How much plumbline costs beside the very lines that it runs, fed to bare `ip -batch` and `bridge -batch`.
+"""How much plumbline costs beside the very lines that it runs, fed to bare `ip -batch`, `bridge -batch` and `nft -f`.
 
 python -m tests.bench [NODES ...]: for each size, in fresh namespaces of one run: the bare batch, a cold
 `plumbline apply` from process start to verified, and one with nothing to do.
@@ -61,15 +61,15 @@ def bare(lines: list[str]) -> float:
     batches: list[tuple[str, list[str]]] = []
     for line in lines:
         tool, _, rest = line.partition(" ")
-        if tool not in ("ip", "bridge"):
+        if tool not in ("ip", "bridge", "nft"):
             continue
         if not batches or batches[-1][0] != tool:
             batches.append((tool, []))
-        batches[-1][1].append(rest)
+        batches[-1][1].append(rest.replace("'", "") if tool == "nft" else rest)
     texts = [(tool, "\n".join(rest) + "\n") for tool, rest in batches]
     start = time.perf_counter()
     for tool, text in texts:
-        subprocess.run([tool, "-batch", "-"], input=text, text=True, check=True, capture_output=True)
+        subprocess.run([tool, "-f" if tool == "nft" else "-batch", "-"], input=text, text=True, check=True, capture_output=True)
     return time.perf_counter() - start
 
 
@@ -80,7 +80,7 @@ def measure(count: int, folder: Path) -> None:
     with fresh_namespace():
         host()
         plumbline("plan", str(spec), "--facts", str(facts), "--node", "n0", "--out", str(out))
-    lines = [line for line in (out / "n0.sh").read_text().splitlines() if line.startswith(("ip ", "bridge "))]
+    lines = [line for line in (out / "n0.sh").read_text().splitlines() if line.startswith(("ip ", "bridge ", "nft "))]
     cold, idle, base = [], [], []
     for _ in range(RUNS):
         with fresh_namespace():
