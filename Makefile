@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 nftables procps iputils-ping util-linux
 TOOLS := ip bridge nft sysctl ping nsenter unshare
 
-.PHONY: setup packages demo test check golden schema bench requirements clean
+.PHONY: setup packages demo test soak check golden schema bench requirements clean
 
 setup: $(VENV)/ready packages
 
@@ -26,6 +26,11 @@ demo: setup
 test: setup
 	@.ci/test $(BIN)
 
+# One daemon, edited and broken this many times (about ten a second); says what it held before and after.
+ACTS ?= 6000
+soak: setup
+	PLUMBLINE_SOAK=$(ACTS) .ci/test $(BIN) -n 0 -s tests/soak
+
 check: $(VENV)/ready
 	$(BIN)/ruff check reconciler tests
 	$(BIN)/ruff format --check reconciler tests
@@ -40,6 +45,9 @@ schema: $(VENV)/ready
 
 bench: setup
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.repairs
+	$(BIN)/python -m tests.bench.outage
+	$(BIN)/python -m tests.bench.idle
 
 # The hashes of every dependency, development tools included; no index address in the file.
 requirements: pyproject.toml
