@@ -36,7 +36,7 @@ from reconciler.kernel.folders import FolderEvents
 from reconciler.kernel.host import observe_host
 from reconciler.kernel.lock import AlreadyRunning, NamespaceLock
 from reconciler.kernel.node import KernelNode
-from reconciler.kernel.opponents import opponents
+from reconciler.kernel.opponents import Opponent, opponents
 from reconciler.kernel.requester import requester, search
 from reconciler.kinds import all_kinds
 
@@ -232,10 +232,11 @@ class Daemon:
         last = LastRound(at, triggers, now - began, len(report.plans[0].actions) if report.plans else 0)
         self._plan_next(report, now)
         self._keep(report, confirmed, now, at)
-        self._look_around(report, triggers, now)
-        before, self._status = self._status, after(self._status, report, last, self._patience.fights(now), self._keeper.problems)
-        self._metrics.ended(report, self._status)
-        log_round(self._log, report, before, self._status, self._settings.dry_run)
+        others = self._look_around(report, triggers, now)
+        status = after(self._status, report, last, self._patience.fights(now), self._keeper.problems)._replace(opponents=others)
+        self._metrics.ended(report, status)
+        log_round(self._log, report, self._status, status, self._settings.dry_run)
+        self._status = status  # last, so that whoever reads it finds the rest done
 
     def _look_after(self, report: Report) -> None:
         """The events that matter from here on, with the interfaces as they are now."""
@@ -265,17 +266,17 @@ class Daemon:
         for digest in self._keeper.after(report, self._controller.good, confirmed, now, wall):
             self._log.warning("confirmation fits nothing", digest=digest, do="read what waits now: plumbline status")
 
-    def _look_around(self, report: Report, triggers: tuple[str, ...], now: float) -> None:
-        """Others on this host: at a start, with new content, and now and then."""
+    def _look_around(self, report: Report, triggers: tuple[str, ...], now: float) -> tuple[Opponent, ...]:
+        """Others on this host: looked for at a start, with new content, and now and then."""
+        known = self._status.opponents
         if report.context is None or not (_READS & set(triggers) or now - self._looked > LOOK_AROUND):
-            return
+            return known
         self._looked = now
         try:
-            found = opponents(report.context, report.wanted, report.seen, self._node, self._settings.root)
+            return opponents(report.context, report.wanted, report.seen, self._node, self._settings.root)
         except Exception:  # noqa: BLE001 — what others do is worth knowing, and not worth a round
             self._log.exception("others on this host could not be looked for")
-            return
-        self._status = self._status._replace(opponents=found)
+            return known
 
 
 @contextmanager

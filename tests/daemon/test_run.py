@@ -2,119 +2,20 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.configmap import ConfigMap
+from tests.daemon.process import NETWORK, Daemon, held, node
 from tests.namespaces import sh
 
 pytestmark = pytest.mark.kernel
-
-NETWORK = """\
-apiVersion: plumbline.dev/v1alpha1
-kind: ClusterNetwork
-nodes:
-  n1: {address: 10.0.1.11/24, podCIDRs: [10.244.1.0/24]}
-  n2: {address: 10.0.2.12/24, podCIDRs: [10.244.2.0/24]}
-  n3: {address: 10.0.3.13/24, podCIDRs: [10.244.3.0/24]}
-fabric: {podNetwork: [10.244.0.0/16]}
-"""
-START = (
-    "import sys; from pathlib import Path; from reconciler.daemon import Settings, run; "
-    "sys.exit(run(Settings(Path(sys.argv[1]), 'n1', facts=tuple(map(Path, sys.argv[2:])), json_logs=True)))"
-)
-
-
-class Daemon:
-    """A process in the namespace of the thread that starts it."""
-
-    def __init__(self, log: Path, config: Path, *facts: Path) -> None:
-        self.log = log
-        command = [sys.executable, "-c", START, str(config), *map(str, facts)]
-        with log.open("a") as stream:
-            self.process = subprocess.Popen(command, stderr=stream, cwd=Path(__file__).parents[2])
-
-    def get(self, path: str) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", 9474, timeout=5)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
-        except ConnectionRefusedError:
-            return 0, ""
-        finally:
-            connection.close()
-
-    @property
-    def status(self) -> dict[str, Any]:
-        said: dict[str, Any] = json.loads(self.get("/status")[1])
-        return said
-
-    def ready(self) -> bool:
-        return self.get("/readyz")[0] == 200
-
-    def until(self, condition: Callable[[], bool], seconds: float = 15) -> float:
-        """Wait until something is so; how long it took. Fails with the log."""
-        began = time.monotonic()
-        while not condition():
-            assert self.process.poll() is None, f"it ended\n{self.log.read_text()}"
-            assert time.monotonic() - began < seconds, f"not within {seconds} s\n{self.get('/status')[1]}\n{self.log.read_text()}"
-            threading.Event().wait(0.01)
-        return time.monotonic() - began
-
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        return [line for text in self.log.read_text().splitlines() if (line := json.loads(text))["event"] == event]
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> float:
-        """How long it took to end."""
-        began = time.monotonic()
-        self.process.send_signal(how)
-        self.process.wait(timeout=10)
-        return time.monotonic() - began
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> ConfigMap:
-    made = ConfigMap(tmp_path / "config")
-    made.swap(network=NETWORK)
-    return made
-
-
-@pytest.fixture
-def start(netns: str, config: ConfigMap, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
-    """Starts daemons on a node with an uplink; ends them when the test has ended."""
-    sh("ip link add eth0 type veth peer name wire && ip link set eth0 up && ip link set wire up && ip addr add 10.0.1.11/24 dev eth0")
-    sh("ip route add default via 10.0.1.1")
-    started: list[Daemon] = []
-
-    def start(*facts: Path) -> Daemon:
-        started.append(Daemon(tmp_path / f"log-{len(started)}", config.folder, *facts))
-        return started[-1]
-
-    yield start
-    for daemon in started:
-        if daemon.process.poll() is None:
-            daemon.end(signal.SIGKILL)
-
-
-def held() -> str:
-    """All that a fabric is made of, line by line, without what changes by itself."""
-    said = sh(
-        "ip -d link show plumb0; ip -4 addr show plumb0; bridge fdb show dev plumb0; "
-        "ip neigh show dev plumb0 nud permanent; ip nexthop show; ip route show proto 94; ip -6 route show proto 94"
-    )
-    return "\n".join(sorted(said.splitlines()))
 
 
 def wanted_routes() -> bool:
@@ -215,16 +116,6 @@ def test_metrics_tell_of_the_repair(start: Callable[..., Daemon]) -> None:
     daemon.until(daemon.ready)
     sh("ip route del 10.244.3.0/24")
     daemon.until(lambda: 'plumbline_drift_repaired_total{kind="route"} 1.0' in daemon.get("/metrics")[1])
-
-
-def node(name: str, address: str, pod_cidr: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": name},
-        "spec": {"podCIDRs": [pod_cidr]},
-        "status": {"addresses": [{"type": "InternalIP", "address": address}]},
-    }
 
 
 def test_facts_are_followed_and_a_node_that_cannot_be_read_is_not_left_out(start: Callable[..., Daemon], tmp_path: Path) -> None:
