@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict, deque
 from random import Random
 
 from tests.namespaces import sh
 
-OFTEN, MEMORY = 3, 60.0  # one row that is broken more often within so many seconds is a fight, and no breakage
+MEMORY = 60.0  # seconds; what is broken ten times within them is a fight, and no breakage
+OFTEN, SELDOM = 3, 2  # times of one row, and of what takes many rows with it
 
 
 class Breakages:
@@ -29,11 +31,11 @@ class Breakages:
         self._chance.shuffle(lines)
         return next((line.split() for line in lines if self._may(line.split()[0] + line.split()[1])), [])
 
-    def _may(self, row: str) -> bool:
+    def _may(self, row: str, often: int = OFTEN) -> bool:
         now, times = time.monotonic(), self._broken[row]
         while times and now - times[0] > MEMORY:
             times.popleft()
-        if len(times) >= OFTEN:
+        if len(times) >= often:
             return False
         times.append(now)
         return True
@@ -77,11 +79,14 @@ class Breakages:
         return "foreign fdb"
 
     def _element(self) -> str:
-        tables = sh("nft list tables")
-        if "plumbline-overlay" not in tables:
+        if "plumbline-overlay" not in sh("nft list tables"):
             return ""
-        sh("nft flush set inet plumbline-overlay nodes")
-        return "nft elements"
+        addresses = re.findall(r"\d+\.\d+\.\d+\.\d+", sh("nft list set inet plumbline-overlay nodes"))
+        address = next((one for one in self._chance.sample(addresses, len(addresses)) if self._may(f"element {one}")), "")
+        if not address:
+            return ""
+        sh(f"nft 'delete element inet plumbline-overlay nodes {{ {address} }}'")
+        return "nft element"
 
     def _device_or_table(self) -> str:
         ways = [
@@ -90,12 +95,13 @@ class Breakages:
             ("gone", f"ip link del {self._device}"),
             ("address", f"ip -4 addr flush dev {self._device}"),
             ("table", "nft delete table inet plumbline-overlay"),
+            ("elements", "nft flush set inet plumbline-overlay nodes"),
             ("tables", "nft flush ruleset"),
         ]
         name, command = self._chance.choice(ways)
-        if name == "table" and "plumbline-overlay" not in sh("nft list tables"):
+        if "plumbline-overlay" in command and "plumbline-overlay" not in sh("nft list tables"):
             return ""
-        if not self._may("device" if self._device in command else "table"):
+        if not self._may("device" if self._device in command else "table", SELDOM):
             return ""
         sh(command)
         return name
