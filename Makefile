@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 nftables procps iputils-ping util-linux
 TOOLS := ip bridge nft sysctl ping nsenter unshare
 
-.PHONY: setup packages demo test soak check golden schema bench requirements clean
+.PHONY: setup packages demo test soak check golden schema metrics bench requirements clean
 
 setup: $(VENV)/ready packages
 
@@ -42,6 +42,9 @@ golden: $(VENV)/ready
 
 schema: $(VENV)/ready
 	$(BIN)/plumbline schema > schema/network.schema.json
+
+metrics: $(VENV)/ready
+	$(BIN)/python -c 'import sys; from reconciler.daemon.reference import page; sys.stdout.write(page())' > docs/metrics.md
 
 bench: setup
 	$(BIN)/python -m tests.bench

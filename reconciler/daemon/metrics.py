@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
@@ -17,50 +18,62 @@ _PLACE = re.compile(r"[^\s:]+(:\d+)*")  # how a problem begins: file, line, colu
 _VERBS = {"+": "create", "~": "update", "-": "delete"}
 
 
+class Described(NamedTuple):
+    """One metric as a reference lists it."""
+
+    name: str
+    type: str  # "gauge", "counter", "histogram"
+    labels: tuple[str, ...]
+    meaning: str
+
+
 class Metrics:
     """Written by the loop, read by the HTTP threads."""
 
     def __init__(self, node: str) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        at = self._registry
-        Gauge("plumbline_info", "Constant 1, with the version and the node's name.", ["version", "node"], registry=at).labels(
-            __version__, node
-        ).set(1)
-        self._rounds = Counter("plumbline_rounds_total", "Rounds, by what they came to.", ["result"], registry=at)
-        self._seconds = Histogram("plumbline_round_duration_seconds", "How long rounds take.", buckets=_SECONDS, registry=at)
-        self._actions = Counter("plumbline_actions_total", "Actions run, by what came of them.", ["kind", "verb", "result"], registry=at)
-        self._found = Counter("plumbline_drift_found_total", "Rows that others changed or removed.", ["kind"], registry=at)
-        self._repaired = Counter("plumbline_drift_repaired_total", "Those of them that were put right.", ["kind"], registry=at)
-        self._errors = Counter("plumbline_errors_total", "Errors that rounds ended with.", registry=at)
-        self._triggers = Counter("plumbline_triggers_total", "What asked for rounds.", ["trigger"], registry=at)
-        self._converged = Gauge("plumbline_converged", "1 when the last round left nothing to do.", registry=at)
-        self._ready = Gauge("plumbline_ready", "1 when the node is as the newest content wants it.", registry=at)
-        self._valid = Gauge("plumbline_spec_valid", "1 when the newest content is in force, 0 when it was rejected.", registry=at)
-        self._invalid = Gauge(
-            "plumbline_spec_invalid", "1 for each place at which the newest content is not valid.", ["place"], registry=at
+        self._described: list[Described] = []
+        self._gauge("plumbline_info", "Constant 1, with the version and the node's name.", "version", "node").labels(__version__, node).set(
+            1
         )
-        self._refused = Gauge("plumbline_confirmation_awaited", "1 while this waits for a person's confirmation.", ["what"], registry=at)
-        self._stale = Gauge("plumbline_spec_stale", "1 while the content in force is the one kept on disk.", registry=at)
-        self._good = Gauge(
-            "plumbline_spec_last_good_timestamp_seconds", "When the content in force was last seen to be the newest.", registry=at
-        )
-        self._fights = Gauge("plumbline_fights", "Rows that somebody else keeps changing.", registry=at)
-        self._begun = Counter("plumbline_fights_begun_total", "Fights that began.", ["kind"], registry=at)
-        self._opponents = Gauge(
-            "plumbline_opponents", "Others on this host who undo or block, by what they are.", ["sort", "level"], registry=at
-        )
-        self._held = Gauge(
-            "plumbline_rows_held", "Rows that differ and are left alone: refused, resting, or in need of one that is.", registry=at
-        )
-        self._state = Gauge("plumbline_state_problems", "What does not work with the folder of what is kept for a restart.", registry=at)
-        self._lost = Counter("plumbline_events_lost_total", "Times that the kernel had more to tell than it could keep.", registry=at)
-        self._last = Gauge("plumbline_last_converged_timestamp_seconds", "When a round last left nothing to do.", registry=at)
+        self._rounds = self._counter("plumbline_rounds_total", "Rounds, by what they came to.", "result")
+        self._seconds = Histogram("plumbline_round_duration_seconds", "How long rounds take.", buckets=_SECONDS, registry=self._registry)
+        self._described.append(Described("plumbline_round_duration_seconds", "histogram", (), "How long rounds take."))
+        self._actions = self._counter("plumbline_actions_total", "Actions run, by what came of them.", "kind", "verb", "result")
+        self._found = self._counter("plumbline_drift_found_total", "Rows that others changed or removed.", "kind")
+        self._repaired = self._counter("plumbline_drift_repaired_total", "Those of them that were put right.", "kind")
+        self._errors = self._counter("plumbline_errors_total", "Errors that rounds ended with.")
+        self._triggers = self._counter("plumbline_triggers_total", "What asked for rounds.", "trigger")
+        self._converged = self._gauge("plumbline_converged", "1 when the last round left nothing to do.")
+        self._ready = self._gauge("plumbline_ready", "1 when the node is as the newest content wants it.")
+        self._valid = self._gauge("plumbline_spec_valid", "1 when the newest content is in force, 0 when it was rejected.")
+        self._invalid = self._gauge("plumbline_spec_invalid", "1 for each place at which the newest content is not valid.", "place")
+        self._refused = self._gauge("plumbline_confirmation_awaited", "1 while this waits for a person's confirmation.", "what")
+        self._stale = self._gauge("plumbline_spec_stale", "1 while the content in force is the one kept on disk.")
+        self._good = self._gauge("plumbline_spec_last_good_timestamp_seconds", "When the content in force was last seen to be the newest.")
+        self._fights = self._gauge("plumbline_fights", "Rows that somebody else keeps changing.")
+        self._begun = self._counter("plumbline_fights_begun_total", "Fights that began.", "kind")
+        self._opponents = self._gauge("plumbline_opponents", "Others on this host who undo or block, by what they are.", "sort", "level")
+        self._held = self._gauge("plumbline_rows_held", "Rows that differ and are left alone: refused, resting, or in need of one that is.")
+        self._state = self._gauge("plumbline_state_problems", "What does not work with the folder of what is kept for a restart.")
+        self._lost = self._counter("plumbline_events_lost_total", "Times that the kernel had more to tell than it could keep.")
+        self._last = self._gauge("plumbline_last_converged_timestamp_seconds", "When a round last left nothing to do.")
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        self._described.append(Described(name, "gauge", labels, meaning))
+        return Gauge(name, meaning, labels, registry=self._registry)
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        self._described.append(Described(name, "counter", labels, meaning))
+        return Counter(name, meaning, labels, registry=self._registry)
 
     def crashed(self) -> None:
         """A round ended with a programming error."""
         self._rounds.labels("crashed").inc()
         self._errors.inc()
+        self._converged.set(0)
+        self._ready.set(0)
 
     def overflowed(self) -> None:
         """Some of the kernel's events were lost."""
@@ -110,6 +123,12 @@ class Metrics:
             self._opponents.labels(one.sort, one.level).inc()
         self._held.set(sum(bool(action.held) for action in report.plans[-1].actions) if report.plans else 0)
         self._state.set(len(status.state_problems))
+
+    def described(self) -> list[Described]:
+        """Every metric, ours before those that the client library knows of the process."""
+        named = {one.name for one in self._described}
+        process = ((f"{one.name}_total" if one.type == "counter" else one.name, one) for one in self._registry.collect())
+        return self._described + [Described(name, one.type, (), one.documentation) for name, one in process if name not in named]
 
     def text(self) -> bytes:
         """The exposition format, version 0.0.4."""
