@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reconciler.engine.diff import NOT_WANTED
 from reconciler.engine.kind import Kind, Kinds
-from reconciler.engine.model import WAITS, Action, Conflict, Owner, Ref, Refusal, Seen, Verb, Wanted
+from reconciler.engine.model import REFUSED, WAITS, Action, Conflict, Owner, Ref, Refusal, Seen, Verb, Wanted
 
 
 class Limits(NamedTuple):
@@ -66,7 +66,7 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
 def _why_not(action: Action, refused: set[Ref], present: _Present, seen: Seen) -> str:
     for need in action.needs:
         if need in refused:
-            return f"needs {need}, which is refused"
+            return f"needs {need}, {REFUSED}"
         if seen.failure(need.kind):
             return f"needs {need}, and that could not be observed: {seen.failure(need.kind)}"
         if need not in present:

@@ -172,6 +172,7 @@ class Action(NamedTuple):
     held: str = ""  # why it does not run in this pass
 
 
+REFUSED = "which is refused"  # ends the reason of what hangs on something refused: a person is told of that one
 WAITS = "after everything else is in place"  # held in this pass, not refused: shown, and part of the digest
 
 

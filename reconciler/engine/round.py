@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reconciler.engine.guard import Hold, Limits
 from reconciler.engine.kind import Kind, Kinds, Reader, Scope
-from reconciler.engine.model import Action, Line, Owner, Plan, Ref, Seen, Verb, Wanted
+from reconciler.engine.model import REFUSED, Action, Line, Owner, Plan, Ref, Seen, Verb, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.pipeline import plan_from
 from reconciler.engine.render import Renderer
@@ -272,5 +272,8 @@ def _errors(kinds: Kinds, plan: Plan, outcomes: Sequence[Outcome]) -> Iterable[s
             yield f"{name}: {outcome.failure.message}" + (f"; {advice}" if advice else "")
         elif outcome is not None and action.lines == outcome.action.lines:
             yield f"{name}: no effect: the command exited 0 and the difference is still there ({action.note})"
-        elif action.held and not plan.conflicts:
-            yield f"{name}: {action.held}"
+        elif action.held:
+            if not (plan.conflicts and action.held.endswith(REFUSED)):
+                yield f"{name}: {action.held}"
+        elif plan.refusal is None:
+            yield f"{name}: is not as it should be ({action.note or 'missing'}): it changed while this ran"

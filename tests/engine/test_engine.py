@@ -269,3 +269,24 @@ def test_an_empty_wanted_empties_only_what_is_ours() -> None:
     result = Round(node, KINDS, name="n1").converge(Scope(("",), Wanted()))  # type: ignore[arg-type]
     assert result.converged
     assert node.rows["child"] == [foreign]
+
+
+def test_what_somebody_else_took_away_to_the_last_is_told_although_nothing_was_tried_for_it() -> None:
+    names = [f"b{number}" for number in range(10)]
+    node = FakeNode(*(p(name) for name in names))
+
+    def thief(action: Action) -> None:
+        node.rows["parent"].remove(next(row for row in node.rows["parent"] if row.key.name in names and row.key.name > action.ref.key[1]))
+
+    node.hook = thief
+    node.rows["parent"].remove(p("b0"))
+    result = converge(node, *(p(name) for name in names))
+    assert not result.converged
+    assert any(error.startswith(f"{result.last.actions[0].ref}: is not as it should be") for error in result.errors), result.errors
+
+
+def test_beside_a_conflict_other_rows_that_are_held_are_told() -> None:
+    node = FakeNode(p("a", ours=False))
+    result = converge(node, p("a", colour="x"), c("r", parent="a"), c("s", parent="nosuch"))
+    assert [error for error in result.errors if "child s" in error] == ["child s: needs parent nosuch, which does not exist"]
+    assert not any("child r" in error for error in result.errors), "what hangs on the conflict is not told one by one"

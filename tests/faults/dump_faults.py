@@ -105,7 +105,7 @@ def spoiled(about: str, spoil: Spoil, every: bool, site: Site) -> Iterator[Strik
     node = KernelNode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RouteSocket, "__init__", made)
-        yield Strike(node, lambda: len(struck))
+        yield Strike(node, lambda result: len(struck))
         node.close()
 
 

@@ -110,6 +110,12 @@ def plant(root: Path) -> None:
     (folder / "10-plumbline.conflist.bak").write_text("somebody's copy")
 
 
+def steady(text: str) -> str:
+    """What tools print, without what changes by itself."""
+    text = re.sub(r"(hello|tcn|topology_change|gc|message_age|forward_delay|hold)_timer +\S+|state [A-Za-z]+|linkdown|tentative|NO-CARRIER,|,LOWER_UP", "", text)
+    return re.sub(" +", " ", text)
+
+
 def foreign(root: Path) -> frozenset[str]:
     """Every object that is not ours, to the letter, without what changes by itself."""
     text = sh(
@@ -117,9 +123,8 @@ def foreign(root: Path) -> frozenset[str]:
         "ip rule; ip -6 rule; nft -s list tables; nft -s list table inet theirs; nft -s list table ip plumb; cd " + str(root) + "; "
         "grep -r . . --include=20-theirs.conflist --include=*.bak"
     )
-    text = re.sub(r"(hello|tcn|topology_change|gc|message_age|forward_delay|hold)_timer +\S+|state [A-Za-z]+|linkdown|tentative|NO-CARRIER,|,LOWER_UP", "", text)
     own = ("33:33:", "REACHABLE", "STALE", "INCOMPLETE", "FAILED", "DELAY", "PROBE", "plumb0", "proto 94", "table inet plumbline")
-    return frozenset(line for line in re.sub(" +", " ", text).splitlines() if not any(word in line for word in own))
+    return frozenset(line for line in steady(text).splitlines() if not any(word in line for word in own))
 
 
 def ours(root: Path) -> str:

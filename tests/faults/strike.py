@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from reconciler.engine.round import Result
 from reconciler.kernel.node import KernelNode
 from tests.faults.scenarios import Scenario
 
@@ -21,13 +22,17 @@ class Site(NamedTuple):
     root: Path  # stands for / in `file` rows
 
 
-class Strike:
-    """A fault while it lasts: the node that meets it, and how often it struck."""
+def _nothing() -> str:
+    return ""
 
-    def __init__(self, node: KernelNode, used: Callable[[], int], kept: Callable[[], str] = lambda: "") -> None:
-        self.node = node
-        self.used = used
-        self.kept = kept  # what is wrong with things that the fault itself planted as somebody else's; empty: nothing
+
+class Strike(NamedTuple):
+    """A fault while it lasts: the node that meets it, and how often it struck, by itself or by what was told of the round."""
+
+    node: KernelNode
+    used: Callable[[Result], int]
+    theirs: Callable[[], str] = _nothing  # what the fault itself left as somebody else's, as it was and as it is, if that differs
+    also: tuple[Any, ...] = ()  # rows that are wanted while it lasts
 
 
 class Fault(NamedTuple):
@@ -37,6 +42,7 @@ class Fault(NamedTuple):
     begin: Callable[[Site], AbstractContextManager[Strike]]
     meets: frozenset[str] = EVERY_KIND
     scenarios: tuple[str, ...] = ()  # only these; empty: all that it meets
+    prepare: Callable[[Path], None] | None = None  # what it needs before anything stands in the folder that is the node's root
 
     def __str__(self) -> str:
         return self.name

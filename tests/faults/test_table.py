@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from reconciler.engine.model import Plan, Ref
+from reconciler.engine.kind import Scope, scope_of
+from reconciler.engine.model import Plan, Ref, Wanted
 from reconciler.engine.round import Result
 from reconciler.kinds import all_kinds
-from tests.faults import dump_faults, tool_faults
+from tests.faults import device_faults, dump_faults, host_faults, tool_faults
 from tests.faults.engine import engine, settle
 from tests.faults.scenarios import SCENARIOS, Scenario, foreign, ours, plant
 from tests.faults.strike import Fault, Site
@@ -27,7 +29,7 @@ from tests.safety.node import scope
 
 pytestmark = pytest.mark.kernel
 
-FAULTS = (*tool_faults.FAULTS, *dump_faults.FAULTS)
+FAULTS = (*tool_faults.FAULTS, *dump_faults.FAULTS, *device_faults.FAULTS, *host_faults.FAULTS)
 CELLS = [pytest.param(fault, scenario, id=f"{fault}-{scenario}") for fault in FAULTS for scenario in SCENARIOS if fault.concerns(scenario)]
 CLONE_FS, CLONE_NEWNS = 0x200, 0x20000  # include/uapi/linux/sched.h
 
@@ -38,10 +40,13 @@ def test_every_fault_meets_a_scenario_and_every_scenario_many_faults() -> None:
 
 
 @contextmanager
-def played(scenario: Scenario, folder: Path) -> Iterator[Site]:
+def played(scenario: Scenario, folder: Path, prepare: Callable[[Path], None] | None = None) -> Iterator[Site]:
     """A node of its own, as the scenario begins."""
     root = folder / "root"
+    root.mkdir()
     with fresh_namespace():
+        if prepare is not None:
+            prepare(root)
         plant(root)
         if scenario.before:
             settle(scope(scenario.before, root=str(root)))
@@ -83,13 +88,13 @@ def test_cell(fault: Fault, scenario: Scenario, undisturbed: Callable[[Scenario]
     expected = undisturbed(scenario)
 
     def cell() -> None:
-        with played(scenario, tmp_path) as site:
+        with played(scenario, tmp_path, fault.prepare) as site:
             theirs = foreign(site.root)
             wanted = scenario.scope(site.root)
             with fault.begin(site) as strike:
-                result = engine(strike.node).converge(wanted)
-                assert strike.used(), "the fault did not strike"
-                assert not strike.kept()
+                result = engine(strike.node).converge(with_rows(wanted, strike.also))
+                assert strike.used(result), f"the fault did not strike: {result.errors}"
+                assert not (touched := strike.theirs()), f"what appeared meanwhile was touched: {touched}"
             after = settle(wanted)
             assert unreported(result, after.first) == [], result.errors
             assert ours(site.root) == expected
@@ -98,8 +103,24 @@ def test_cell(fault: Fault, scenario: Scenario, undisturbed: Callable[[Scenario]
     in_own_mounts(cell)
 
 
+def with_rows(scope: Scope, rows: tuple[Any, ...]) -> Scope:
+    """The scope with more rows wanted, in whatever namespaces they are."""
+    if not rows:
+        return scope
+    kinds = all_kinds()
+    wanted = {kind: dict(scope.wanted.of(kind)) for kind in scope.wanted.kinds()}
+    for row in rows:
+        wanted.setdefault(kinds.of(row).name, {})[row.key] = row
+    return scope_of(Wanted(wanted), scope.root)
+
+
 def unreported(result: Result, left: Plan) -> list[Ref]:
-    """Rows that were not as they should be, and that no error named: itself, or a kind that it hangs on as unseen."""
+    """Rows that were not as they should be, and that no error named: neither them nor what they hang on."""
     said = "\n".join(result.errors)
     unseen = {name for name in all_kinds() if f"could not be observed: {name}:" in said}
-    return [one.ref for one in left.actions if str(one.ref) not in said and not unseen & {one.ref.kind, *(need.kind for need in one.needs)}]
+    needs = {one.ref: one.needs for one in left.actions}
+
+    def told(ref: Ref) -> bool:
+        return str(ref) in said or ref.kind in unseen or any(map(told, needs.get(ref, ())))
+
+    return [ref for ref in needs if not told(ref)]

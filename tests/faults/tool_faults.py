@@ -71,7 +71,7 @@ def misbehaving(tool: str, how: str, site: Site) -> Iterator[Strike]:
     stub.chmod(0o755)
     node = KernelNode(timeout=HANGS_AFTER) if how == "hangs" else KernelNode()
     with _path(f"{stubs}:{os.environ['PATH']}"):
-        yield Strike(node, lambda: len(uses.read_text().splitlines()))
+        yield Strike(node, lambda result: len(uses.read_text().splitlines()))
     node.close()
 
 
@@ -101,7 +101,7 @@ def missing(tool: str, site: Site) -> Iterator[Strike]:
     node = _Asking(tool)
     with _path(str(tools)):
         assert shutil.which(tool) is None
-        yield Strike(node, lambda: node.asked)
+        yield Strike(node, lambda result: node.asked)
     node.close()
 
 
