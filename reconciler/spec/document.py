@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from reconciler.spec.problems import Path, Place, Problem, SpecError
+from reconciler.spec.problems import MOST, Path, Place, Problem, SpecError
 
 MAX_BYTES = 1 << 20  # what a ConfigMap can hold
 MAX_DEPTH = 32
@@ -151,6 +151,8 @@ class _Builder:
                 self._problems.append(
                     Problem(place, here, f"said twice; first at line {self._places[here].line}", remedy="keep one of the two")
                 )
+                if len(self._problems) > MOST:
+                    raise SpecError(self._problems)
                 self._value(next(self._events), (*path, f"{key} (again)"))
                 continue
             self._places[here] = place

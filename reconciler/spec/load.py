@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, get_args
 
@@ -15,7 +16,7 @@ from pydantic_core import ErrorDetails
 from reconciler.spec.document import MAX_BYTES, Ambiguous, Document, read_document
 from reconciler.spec.model import ClusterNetwork
 from reconciler.spec.pairs import pair_problems
-from reconciler.spec.problems import Path, Place, Problem, SpecError
+from reconciler.spec.problems import MOST, Path, Place, Problem, SpecError
 from reconciler.spec.resources import resource_problems
 
 ROOT_KEYS = ("apiVersion", "kind", "metadata")  # may stand in every file of a folder, if it says the same
@@ -123,7 +124,7 @@ def _validated(document: Document, name: str) -> ClusterNetwork:
         spec = ClusterNetwork.model_validate(document.data)
     except ValidationError as error:
         seen: dict[tuple[Path, str], Problem] = {}
-        for details in error.errors(include_url=False):
+        for details in error.errors(include_url=False)[: 4 * MOST]:  # several may be of one mistake: the members of a union
             problem = _problem(details, document, name)
             first = seen.setdefault((problem.path, problem.message), problem)
             if problem.allowed and problem.allowed not in first.allowed:  # the members of a union, one by one
@@ -134,7 +135,7 @@ def _validated(document: Document, name: str) -> ClusterNetwork:
     def place(path: Path) -> Place:
         return nearest(document.places, path) or Place(name, 1)
 
-    wrong = [*resource_problems(spec.resources, place), *pair_problems(spec.resources.get("link", {}), place)]
+    wrong = [*islice(resource_problems(spec.resources, place), MOST + 1), *pair_problems(spec.resources.get("link", {}), place)]
     if wrong:
         raise SpecError(wrong)
     return spec

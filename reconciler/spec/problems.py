@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Path = tuple[str | int, ...]
+MOST = 100  # mistakes that are looked for; whoever has more mends these first
 
 
 class Place(NamedTuple):
@@ -41,7 +42,13 @@ class SpecError(Exception):
     """What a person must mend before anything can be planned; all mistakes that were found, in the file's order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda problem: (problem.place.file, problem.place.line, problem.place.column))
+        found = sorted(problems, key=lambda problem: (problem.place.file, problem.place.line, problem.place.column))
+        if len(found) > MOST:
+            found = [
+                *found[:MOST],
+                Problem(found[MOST].place, (), "there are more mistakes from here on", remedy="mend those before first"),
+            ]
+        self.problems = found
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
