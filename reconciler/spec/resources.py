@@ -69,6 +69,8 @@ def resource_row(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
     key = _make(key_type, {"netns": "", **stated} if "netns" in key_type._fields else stated, kind.name, only=key_type._fields)
     rest = {name: value for name, value in stated.items() if name not in key_type._fields}
     made = _make(row, {**rest, "key": key}, kind.name, discriminator=str(stated.get("type", "")))
+    if stated.get("adopt") is True:
+        made = _only_stated(made, rest, kind.attributes)
     try:
         return kind.normal(spelled(made))
     except ValueError as error:
@@ -143,16 +145,30 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 def _nested(hint: Any, stated: dict[str, Any], name: str, discriminator: str) -> Any:
     """A NamedTuple inside a row; where several are possible, the row's `type` (or its own) names the class."""
     classes = [part for part in _alternatives(hint) if hasattr(part, "_fields")]
-    if len(classes) > 1:
-        wanted = str(stated.pop("type", discriminator)).lower()
-        classes = [part for part in classes if part.__name__.lower() == wanted]
     if not classes:
         raise BadResource("found a mapping where a plain value belongs", name)
+    if len(classes) > 1:
+        wanted = str(stated.pop("type", discriminator)).lower()
+        classes = [part for part in classes if wanted in (part.__name__.lower(), *getattr(part, "also_of", tuple)())]
+    if not classes:
+        raise BadResource(f"which attributes there are follows from the type: {wanted or 'it is missing'}", name)
     spelled = _names(classes[0]._fields)
     unknown = [one for one in stated if one not in spelled]
     if unknown:
         raise BadResource(f"{name} has no {unknown[0]}; allowed: {', '.join(to_camel(field) for field in classes[0]._fields)}", name)
     return _make(classes[0], {spelled[one]: value for one, value in stated.items()}, name)
+
+
+def _only_stated(made: Any, said: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """Of somebody else's object nothing is managed but what is stated: the rest is None, inside its parts too."""
+    spelled_as = _names(made._fields)
+    stated = {spelled_as[name]: value for name, value in said.items() if name in spelled_as}
+    changes: dict[str, Any] = dict.fromkeys(name for name in names if name not in stated)
+    for name, value in stated.items():
+        if isinstance(value, Mapping):
+            part = getattr(made, name)
+            changes[name] = _only_stated(part, value, part._fields)
+    return made._replace(**changes)
 
 
 def resource_schema(kind: Kind[Any]) -> dict[str, Any]:

@@ -45,7 +45,9 @@ def main(arguments: list[str]) -> int:
 
 def _collected(words: list[str], environment: dict[str, str]) -> int:
     """Collect the tests here first: mistakes show at once, and the guest finds every module compiled."""
-    done = subprocess.run([*words, "--collect-only", "-qq"], env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*words, "--collect-only", "-qq"], env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode == NO_TESTS:
         print("VM tier: no test is marked `vm` among these", file=sys.stderr)
     elif done.returncode != 0:

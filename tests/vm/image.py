@@ -43,7 +43,9 @@ def require_tools() -> None:
             _run(["apt-get", "update", "-q"], environment)
             _run(["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing], environment)
         if missing := _missing():
-            raise Unavailable(f"missing: {' '.join(missing)}. On Debian: sudo apt-get update && sudo apt-get install -y {' '.join(missing)}")
+            raise Unavailable(
+                f"missing: {' '.join(missing)}. On Debian: sudo apt-get update && sudo apt-get install -y {' '.join(missing)}"
+            )
 
 
 def prepared(cache: Path) -> Image:

@@ -20,6 +20,13 @@ LINKS: dict[str, Commands] = {
     "ipvlan": [_VETH, ("ip", "link", "add", "t2", "link", "t0", "type", "ipvlan")],
     "vlan": [_VETH, ("ip", "link", "add", "t2", "link", "t0", "type", "vlan", "id", "1")],
     "vrf": [(*_ADD, "type", "vrf", "table", "1")],
+    "ipip": [(*_ADD, "type", "ipip", "remote", "192.0.2.1")],  # without ends it is the kernel's own tunl0, which exists
+    "sit": [(*_ADD, "type", "sit", "remote", "192.0.2.1")],
+    "gre": [(*_ADD, "type", "gre", "remote", "192.0.2.1")],
+    "gretap": [(*_ADD, "type", "gretap", "remote", "192.0.2.1")],
+    "ip6tnl": [(*_ADD, "type", "ip6tnl", "remote", "2001:db8::1")],
+    "ip6gre": [(*_ADD, "type", "ip6gre", "remote", "2001:db8::1")],
+    "ip6gretap": [(*_ADD, "type", "ip6gretap", "remote", "2001:db8::1")],
     "geneve": [(*_ADD, "type", "geneve", "id", "1", "remote", "192.0.2.1")],
 }
 KINDS: dict[str, Commands] = {

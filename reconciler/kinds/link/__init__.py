@@ -6,16 +6,40 @@ from collections.abc import Iterable
 
 from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Claim, Owner, Ref, Seen
-from reconciler.kinds.link import macvlan, vxlan
 from reconciler.kinds.link.bridge import Bridge, BridgePort
+from reconciler.kinds.link.claims import claims
 from reconciler.kinds.link.decode import REQUEST, decode
+from reconciler.kinds.link.gre import Gre, Ip6gre
+from reconciler.kinds.link.ipip import Ip6tnl, Ipip, Sit
+from reconciler.kinds.link.ipvlan import Ipvlan
 from reconciler.kinds.link.macvlan import Macvlan
 from reconciler.kinds.link.row import Link, LinkKey
+from reconciler.kinds.link.stated import made, problem
+from reconciler.kinds.link.types import TYPES, Type
+from reconciler.kinds.link.vlan import Qos, Vlan
+from reconciler.kinds.link.vrf import Vrf
 from reconciler.kinds.link.vxlan import Vxlan
 from reconciler.kinds.marks import GROUP
 from reconciler.kinds.spelling import BadValue, mark_only
 
-__all__ = ["KIND", "Bridge", "BridgePort", "Link", "LinkKey", "Macvlan", "Vxlan"]
+__all__ = [
+    "KIND",
+    "Bridge",
+    "BridgePort",
+    "Gre",
+    "Ip6gre",
+    "Ip6tnl",
+    "Ipip",
+    "Ipvlan",
+    "Link",
+    "LinkKey",
+    "Macvlan",
+    "Qos",
+    "Sit",
+    "Vlan",
+    "Vrf",
+    "Vxlan",
+]
 
 RTNLGRP_LINK = 1  # include/uapi/linux/rtnetlink.h
 IPV6_MIN_MTU = 1280  # RFC 8200, section 5
@@ -58,10 +82,7 @@ class LinkKind(Kind[Link]):
         return tuple(Ref("link", (netns, name)) for name in names if name)
 
     def claims(self, row: Link) -> tuple[Claim, ...]:
-        if not isinstance(row.info, Vxlan) or row.info.external:
-            return ()
-        family = 6 if ":" in (row.info.local or row.info.group or "") else 4
-        return (Claim("VXLAN VNI, port and family", (row.key.netns, row.info.id, row.info.dstport, family)),)
+        return tuple(claims(row))
 
     def differs(self, old: Link, new: Link) -> tuple[str, ...]:
         found = super().differs(old, new)
@@ -72,14 +93,13 @@ class LinkKind(Kind[Link]):
             return f"a {old.type} cannot become a {new.type}"
         if new.peer is not None and new.peer != old.peer:
             return "the peer of a veth cannot change in place"
-        if isinstance(old.info, Vxlan) and isinstance(new.info, Vxlan):
-            if new.parent == "" and old.parent:
-                return "a VXLAN device cannot let go of the device that its packets leave by"
-            return vxlan.fixed(old.info, new.info)
-        if isinstance(old.info, Macvlan) and isinstance(new.info, Macvlan):
-            if new.parent not in (None, old.parent):
-                return "the device below a macvlan cannot change in place"
-            return macvlan.fixed(old.info, new.info)
+        known = TYPES.get(old.type or "", Type())
+        if known.below and new.parent not in (None, old.parent):
+            return f"the device below a {old.type} cannot change in place"
+        if known.dev and new.parent == "" and old.parent:
+            return f"a {old.type} device cannot let go of the device that its packets leave by"
+        if known.fixed is not None and type(old.info) is type(new.info):
+            return known.fixed(old.info, new.info)
         return None
 
     def loses(self, old: Link, new: Link) -> frozenset[str]:
@@ -99,9 +119,9 @@ class LinkKind(Kind[Link]):
             return row
         if row.group is not None:
             mark_only("group", row.group, GROUP, "the link group")
-        if row.type is None:
-            raise BadValue("a link that plumbline makes has one; say it, or adopt: true", "type")
-        return row._replace(group=GROUP, alias=row.alias if row.alias is not None else "plumbline:resources")
+        if why := problem(row):
+            raise BadValue(why.message, why.field)
+        return made(row)._replace(group=GROUP, alias=row.alias if row.alias is not None else "plumbline:resources")
 
     def impossible(self, row: Link, seen: Seen) -> str:
         if row.type == "veth" and not row.peer and not self.adopts(row):
@@ -110,13 +130,18 @@ class LinkKind(Kind[Link]):
 
     def advice(self, row: Link, failure: str) -> str:
         if "Unknown device type" in failure or "not supported" in failure:
-            return f"this kernel has no {row.type} devices: try `modprobe {row.type}`, or use a kernel that is built with them"
+            module = TYPES.get(row.type or "", Type()).module or row.type
+            return f"this kernel has no {row.type} devices: try `modprobe {module}`, or use a kernel that is built with them"
         return ""
 
     def without(self, row: Link, parent: Ref) -> Link | None:
-        if row.master == parent.key[1] and row.parent != parent.key[1]:
-            return row._replace(master="", port=None)
-        return None
+        name = parent.key[1]
+        outlives = bool(TYPES.get(row.type or "", Type()).endpoints)  # an IP tunnel stays when the device that it leaves by goes
+        if row.peer == name or (row.parent == name and not outlives):
+            return None
+        if row.master == name:
+            row = row._replace(master="", port=None)
+        return row._replace(parent="") if row.parent == name else row
 
     def fresh(self, row: Link) -> Link | None:
         info = type(row.info)() if row.info is not None else None

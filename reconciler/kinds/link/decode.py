@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
-from typing import Any
 
 from reconciler.engine.kind import Dump, Place
-from reconciler.kinds.link import bridge, macvlan, vxlan
+from reconciler.kinds.link import vxlan
+from reconciler.kinds.link.bridge import decode_port
 from reconciler.kinds.link.row import Link, LinkKey
+from reconciler.kinds.link.types import TYPES
 from reconciler.wire import netlink as wire
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
@@ -18,12 +18,12 @@ IFF_UP = 1
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
 # IFLA_EXT_MASK (29) = RTEXT_FILTER_SKIP_STATS (8): counters change by themselves
 REQUEST = Dump(wire.RTM_GETLINK, bytes(16) + struct.pack("=HHI", 8, 29, 8))
-_INFO: dict[str, Callable[[dict[int, bytes]], Any]] = {"vxlan": vxlan.decode, "bridge": bridge.decode, "macvlan": macvlan.decode}
+_MAC = 6  # bytes; the "address" of an IP tunnel is the one of its local end
 
 
 def decode(place: Place, buffers: tuple[bytes, ...]) -> list[Link]:
     """Every device, the kernel's own too: others must know that they are there."""
-    return [_link(place, buffer, start, end) for buffer, start, end in wire.messages(buffers, wire.RTM_NEWLINK)]
+    return [_link(place, buffer, start, end) for buffer, start, end in wire.messages(buffers, wire.RTM_NEWLINK, 16)]
 
 
 def _link(place: Place, buffer: bytes, start: int, end: int) -> Link:
@@ -32,6 +32,8 @@ def _link(place: Place, buffer: bytes, start: int, end: int) -> Link:
     info = wire.nested(found[IFLA_LINKINFO]) if IFLA_LINKINFO in found else {}
     kind = wire.text(info[IFLA_INFO_KIND]) if IFLA_INFO_KIND in info else "physical"
     data = wire.nested(info[IFLA_INFO_DATA]) if IFLA_INFO_DATA in info else {}
+    known = TYPES.get(kind)
+    mac = found.get(IFLA_ADDRESS, b"")
     below = _below(place, found, data, kind)
     is_port = info.get(IFLA_INFO_SLAVE_KIND, b"").startswith(b"bridge")
     return Link(
@@ -39,14 +41,14 @@ def _link(place: Place, buffer: bytes, start: int, end: int) -> Link:
         kind,
         wire.u32(found[IFLA_GROUP]) if IFLA_GROUP in found else 0,
         wire.text(found[IFLA_IFALIAS]) if IFLA_IFALIAS in found else "",
-        wire.mac(found[IFLA_ADDRESS]) if IFLA_ADDRESS in found else "",
+        wire.mac(mac) if len(mac) == _MAC else "",
         wire.u32(found[IFLA_MTU]) if IFLA_MTU in found else 0,
         bool(flags & IFF_UP),
         place.interfaces.get(wire.u32(found[IFLA_MASTER]), "") if IFLA_MASTER in found else "",
         "" if kind == "veth" else below,
         below if kind == "veth" else "",
-        _INFO[kind](data) if kind in _INFO else None,
-        bridge.decode_port(wire.nested(info[IFLA_INFO_SLAVE_DATA])) if is_port and IFLA_INFO_SLAVE_DATA in info else None,
+        known.decode(data) if known is not None and known.decode is not None else None,
+        decode_port(wire.nested(info[IFLA_INFO_SLAVE_DATA])) if is_port and IFLA_INFO_SLAVE_DATA in info else None,
         False,
         index,
     )
