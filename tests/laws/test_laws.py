@@ -24,6 +24,8 @@ from reconciler.kinds.link import Bridge, BridgePort, Link, LinkKey, Macvlan, Vx
 from reconciler.kinds.marks import GROUP, PROTOCOL
 from reconciler.kinds.neighbour import Neighbour, NeighbourKey
 from reconciler.kinds.nexthop import Nexthop, NexthopKey
+from reconciler.kinds.nft import NftSet, chain, nft
+from reconciler.kinds.nft_element import element
 from reconciler.kinds.route import route
 from reconciler.kinds.sysctl import sysctl
 from tests.laws.simulated import KINDS, SimulatedNode
@@ -70,6 +72,10 @@ def states(draw: st.DrawFn, *, foreign: bool) -> list[Any]:
     for number in draw(st.sets(st.integers(1, 3))):
         protocol = 4 if foreign and draw(st.booleans()) else PROTOCOL
         rows.append(route("", f"10.9.{number}.0/24", via=draw(st.sampled_from(["10.0.1.8", "10.0.1.9"])), dev="eth0", protocol=protocol))
+    if draw(st.booleans()):
+        table = nft("", "inet", "plumbline-x", [chain("a", draw(st.sampled_from(["accept", "drop"])))], [NftSet("s", ("ipv4_addr",))])
+        rows.append(table._replace(comment="") if foreign and draw(st.booleans()) else table)
+        rows += [element("", "inet", "plumbline-x", "s", f"10.0.1.{number}") for number in draw(st.sets(st.integers(1, 3)))]
     return rows
 
 
