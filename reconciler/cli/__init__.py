@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from typing import ClassVar
 
@@ -47,11 +48,24 @@ class _Group(click.Group):
         found: click.Command = getattr(importlib.import_module(f"reconciler.cli.{module}"), name)
         return found
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+            guess = difflib.get_close_matches(args[0], self.VERBS, 1)
+            more = f"Did you mean {guess[0]}?" if guess else f"There are {', '.join(self.VERBS)}."
+            raise click.UsageError(f"{error.message} {more}", ctx) from None
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="plumbline")
 def command() -> None:
     """Keeps the network of Kubernetes nodes true to one network.yaml.
+
+    First `validate` the file, then `plan` shows what would run and changes nothing, `apply` runs it. `lab demo FILE`
+    shows all of it on this machine, without a cluster.
 
     Exit status: 0 done or nothing to do, 1 something failed or the input is invalid, 2 changes pending
     (plan --detailed-exitcode), 3 refused by a guard or a conflict, 64 wrong usage.
@@ -70,8 +84,11 @@ def main() -> None:
         sys.exit(ended.exit_code)
     except click.UsageError as error:
         error.show()
+        if hint := _hint(error):
+            click.echo(hint, err=True)
         sys.exit(USAGE)
     except (click.Abort, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever presses it twice has been heard
         _complain("stopped by you; whatever is left half done, the same command goes on with it")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # `plumbline plan … | head`
@@ -92,6 +109,19 @@ def main() -> None:
             raise
         _complain(f"{type(error).__name__}: {error}\nThis is a mistake in plumbline; PLUMBLINE_DEBUG=1 shows where.")
         sys.exit(1)
+
+
+def _hint(error: click.UsageError) -> str:
+    """Some verbs take network.yaml as their argument and some by --config: whoever mixes them up is told which."""
+    if error.ctx is None:
+        return ""
+    names, call = {parameter.name for parameter in error.ctx.command.params}, error.ctx.command_path
+    wrong = error.param.name if isinstance(error, click.MissingParameter) and error.param is not None else ""
+    if wrong == "file" or (isinstance(error, click.NoSuchOption) and error.option_name == "--config" and "file" in names):
+        return f"FILE is network.yaml, or the folder with its files: {call} network.yaml"
+    if wrong == "config" or ("unexpected extra argument" in error.message and "config" in names):
+        return f"The file is named by an option: {call} --config network.yaml"
+    return ""
 
 
 def _print_anywhere() -> None:

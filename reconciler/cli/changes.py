@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.inputs import compiled, existing, on_this_host, read_inputs, this_node
-from reconciler.cli.options import facts_option, file_argument, node_option, root_option
+from reconciler.cli.inputs import compiled, existing, not_this_host, on_this_host, read_inputs, this_node
+from reconciler.cli.options import expect_option, facts_option, file_argument, force_option, node_option, root_option
 from reconciler.cli.plans import REFUSED
 from reconciler.cli.remarks import tell
 from reconciler.cli.trouble import CannotGoOn
@@ -54,8 +54,8 @@ def need_tools() -> None:
 @file_argument
 @node_option
 @facts_option
-@click.option("--expect", default="", metavar="DIGEST", help="Run the plan that has this digest, and no other.")
-@click.option("--force", default="", metavar="DIGEST", help="Confirm a plan that limits.maxDeletes refused.")
+@expect_option
+@force_option
 @root_option
 def apply(file: str, node: str | None, facts: Sequence[str], expect: str, force: str, root: str) -> int:
     """Converge this node once: plan, run, look again, until the plan is empty."""
@@ -67,6 +67,8 @@ def apply(file: str, node: str | None, facts: Sequence[str], expect: str, force:
     found = compiled(inputs, name)
     screen.errors((str(warning) for warning in inputs.warnings), "warning")
     tell(found.remarks)
+    if elsewhere := not_this_host(inputs, name):
+        screen.errors([elsewhere], "warning")
 
     def scope(io: KernelNode) -> Scope:
         return inputs.scope(io, name, found.wanted, root)
@@ -116,6 +118,10 @@ def _converge(name: str, title: str, scope: _Look, limits: Limits, *, expect: st
             result = Round(io, all_kinds(), limits=limits, name=name).converge(scope(io), expect=expect, confirmed=confirmed, progress=step)
     finally:
         io.close()
+    if expect and result.first.digest != expect:
+        screen.show_plan(result.first, title)
+        screen.errors(result.errors)
+        return REFUSED
     return _told(name, title, result)
 
 

@@ -141,6 +141,15 @@ def is_this_host(inputs: Inputs, node: str) -> bool:
     return any(address.address in here for address in inputs.facts.nodes[node].addresses) if node in inputs.facts.nodes else False
 
 
+def not_this_host(inputs: Inputs, node: str) -> str:
+    """What to say where a node's addresses are known and none of them is on this host; empty where all is well."""
+    known = inputs.facts.nodes[node].addresses if node in inputs.facts.nodes else ()
+    if not known or is_this_host(inputs, node):
+        return ""
+    addresses = ", ".join(one.address for one in known)
+    return f"no interface of this host has an address of {node} ({addresses}): is this {node}, or --node another one?"
+
+
 def live_plan(inputs: Inputs, node: str, root: str = "") -> tuple[Plan, Seen]:
     """The node's plan against the kernel that this process runs on. Raises CannotGoOn."""
     from reconciler.engine.round import Round

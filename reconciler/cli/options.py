@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
+
+def _digest(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value and not re.fullmatch("[0-9a-f]{64}", value):
+        raise click.BadParameter("a digest is 64 hexadecimal digits, as the last line of `plumbline plan` shows it")
+    return value
+
+
+expect_option = click.option(
+    "--expect", default="", metavar="DIGEST", callback=_digest, help="Run the plan that has this digest, and no other."
+)
+force_option = click.option(
+    "--force", default="", metavar="DIGEST", callback=_digest, help="Confirm a plan that limits.maxDeletes refused."
+)
 file_argument = click.argument("file", type=click.Path())
 facts_option = click.option(
     "--facts",

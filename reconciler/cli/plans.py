@@ -143,10 +143,18 @@ def _between(old: str, new: str, facts: Sequence[str], said: str | None) -> tupl
     for name in names:
         seen = made_by(before.context(name), compiled(before, name).wanted) if name in before.facts.nodes else None
         if name in after.facts.nodes:
-            plans.append(offline_plan(after, name, renderer, seen))
+            plans.append(_foretold(offline_plan(after, name, renderer, seen, after.limits)))
         else:
             screen.errors([f"{name} is no longer in {after.loaded.name}; on it, run: plumbline cleanup"], "note")
     return after, plans, f"spec against spec: {before.title} → {after.title}; a node's own drift is not in it"
+
+
+def _foretold(plan: Plan) -> Plan:
+    """What the guard will say on the node; its digest is known only there."""
+    if plan.refusal is None:
+        return plan
+    remedy = f"on {plan.node}, `plumbline plan` shows the digest to confirm it with (apply --force); or raise limits.maxDeletes"
+    return plan._replace(refusal=plan.refusal._replace(remedy=remedy))
 
 
 def _show(inputs: Inputs, plans: Sequence[Plan], against: str, form: str) -> None:

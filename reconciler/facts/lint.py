@@ -166,7 +166,7 @@ def _sites(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
         yield problem_at(
             loaded, ("nodes", nodes[0].name, "publicAddress"),
             f"is missing at {named(nodes)} of site {site}: nodes of other sites send to {nodes[0].addresses[0].address}, and the like",
-            f"say nodes.{nodes[0].name}.publicAddress, with the port that its gateway forwards; if that address is reached, leave the site out",
+            f"say nodes.{nodes[0].name}.publicAddress, and the port that its gateway forwards; or leave the site out if it gets through",
             warning=True, node=nodes[0],
         )  # fmt: skip
 

@@ -78,7 +78,7 @@ def test_cleanup_that_nobody_can_confirm_does_nothing(netns: str) -> None:
 
 def test_what_is_not_used_is_not_imported() -> None:
     script = (
-        "import sys; sys.argv = ['plumbline', *sys.argv[1:]]\n"
+        "import os, sys; sys.argv = ['plumbline', *sys.argv[1:]]; os._exit = sys.exit\n"
         "import reconciler.cli\n"
         "try: reconciler.cli.main()\n"
         "finally: print([name for name in ('kubernetes', 'pyroute2', 'pydantic', 'rich', 'jinja2') if name in sys.modules])"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import click
 
 from reconciler.cli.checks.finding import Finding, Looked
-from reconciler.cli.inputs import Inputs, compiled, live_plan, on_this_host, read_inputs, this_node
+from reconciler.cli.inputs import Inputs, compiled, live_plan, not_this_host, on_this_host, read_inputs, this_node
 from reconciler.cli.options import facts_option, file_argument, node_option, root_option
 from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import WAITS
@@ -57,6 +57,8 @@ def _findings(inputs: Inputs, node: str, root: str) -> Iterator[Finding]:
     from reconciler.kernel.node import KernelNode
 
     inputs = on_this_host(inputs, node, root)
+    if elsewhere := not_this_host(inputs, node):
+        yield Finding("problem", "reach", elsewhere, f"correct nodes.{node}.address, or say --node")
     wanted = compiled(inputs, node).wanted
     plan, seen = live_plan(inputs, node, root)
     io = KernelNode()

@@ -135,7 +135,6 @@ def plugins(spec: ClusterNetwork, root: str) -> Iterator[Finding]:
         yield Finding(
             "problem", "cni", f"CNI plugin{'s' if len(missing) > 1 else ''} {', '.join(missing)} not found in {spec.cni.bin_dir}",
             "install containernetworking-plugins, and say cni.binDir if they are elsewhere (Debian: /usr/lib/cni)",
-            f"{root}{spec.cni.bin_dir}",
         )  # fmt: skip
     else:
         yield Finding("ok", "cni", f"CNI plugins {', '.join(PLUGINS)} are in {spec.cni.bin_dir}")
