@@ -77,6 +77,14 @@ def silent(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
+Before = Callable[[Plan, Seen], str]
+
+
+def nothing_first(plan: Plan, seen: Seen) -> str:
+    """Nothing has to be done before a plan runs."""
+    return ""
+
+
 _Step = tuple[Ref, Verb]  # what is done to which row, told apart from plan to plan
 
 
@@ -90,16 +98,20 @@ class _History:
     def __init__(self) -> None:
         self.alone: dict[_Step, int] = {}  # how often an action's batch ended before its line
         self._tried: dict[_Step, tuple[Line, ...]] = {}
+        self._refused: set[_Step] = set()  # once, in a pass that took something away afterwards
 
     def untried(self, actions: Sequence[Action]) -> Sequence[Action]:
         if not self._tried:
             return actions
         return [action for action in actions if self._tried.get(_step(action)) != action.lines]
 
-    def note(self, outcomes: Iterable[Outcome]) -> None:
+    def note(self, outcomes: Sequence[Outcome]) -> None:
+        cleared = any(failure is None and action.verb is Verb.DELETE for action, failure in outcomes)
         for action, failure in outcomes:
             step = _step(action)
-            if failure is None or failure.ran:
+            if failure is not None and failure.ran and cleared and step not in self._refused:
+                self._refused.add(step)  # what was in its way may have gone: it is tried again
+            elif failure is None or failure.ran:
                 self._tried[step] = action.lines
             else:
                 self.alone[step] = self.alone.get(step, 0) + 1
@@ -125,12 +137,20 @@ class Round:
         return plan, seen
 
     def converge(
-        self, scope: Scope, *, confirmed: str = "", expect: str = "", progress: Progress = silent, hold: Hold | None = None
+        self,
+        scope: Scope,
+        *,
+        confirmed: str = "",
+        expect: str = "",
+        progress: Progress = silent,
+        hold: Hold | None = None,
+        before: Before = nothing_first,
     ) -> Result:
         """Plan and run until nothing is left to do, or nothing more can be done.
 
         confirmed: a digest that a person has confirmed; lifts the guard for that plan.
         expect: run only if the first plan has this digest.
+        before: asked once, with the plan that is about to run; a reason why it must not, or "".
         """
         plan, seen = self.plan(scope, hold)
         plans, outcomes = [plan], list[Outcome]()
@@ -144,6 +164,9 @@ class Round:
                 break
             todo = history.untried(plan.runnable)
             if not todo:
+                break
+            if not outcomes and (why := before(plan, seen)):
+                errors.append(why)
                 break
             fresh = self._execute(todo, scope, seen, history.alone, progress)
             outcomes += fresh

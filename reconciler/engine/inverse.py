@@ -1,0 +1,62 @@
+"""The way back from a plan: the lines that make the node as it was seen, rendered before anything runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from typing import Any
+
+from reconciler.engine.kind import Kind, Kinds
+from reconciler.engine.model import Action, Change, Ref, Seen, Verb
+from reconciler.engine.render import Renderer
+
+UNDOES = "undoes the change"
+RESTORES = "was there before the change"
+
+
+def inverse(kinds: Kinds, renderer: Renderer, actions: Sequence[Action], seen: Seen, ground: Set[Ref]) -> list[Action]:
+    """What undoes `actions`, in order.
+
+    First each of them the other way round, the last one first. Then everything that
+    hangs on the devices of `ground` is put back as it was seen, whoever made it: the kernel
+    takes routes and addresses along without a word. Lines for what is still there are
+    refused by the kernel, and that is as it should be: the way back has to work from
+    the middle of the change too.
+    """
+    flipped = [_flipped(kinds[action.change.kind], action) for action in reversed(actions)]
+    known = {action.ref for action in flipped if action.verb is not Verb.DELETE}
+    restored = _restored(kinds, seen, ground, known)
+    return [action for action in renderer.render([*flipped, *restored]) if action.lines]
+
+
+def _flipped(kind: Kind[Any], action: Action) -> Action:
+    old, new = action.change.old, action.change.new
+    if action.verb is Verb.CREATE:
+        change = Change(kind.name, new, None, UNDOES)
+        return Action(Verb.DELETE, change, kind.ref(new), kind.needs(new), note=UNDOES)
+    if action.verb is Verb.DELETE:
+        change = Change(kind.name, None, old, UNDOES)
+        return Action(Verb.CREATE, change, kind.ref(old), kind.needs(old), note=UNDOES)
+    change = Change(kind.name, filled(old, new), old, UNDOES)
+    return Action(Verb.UPDATE, change, kind.ref(old), kind.needs(old), note=UNDOES)
+
+
+def filled(seen: Any, wanted: Any) -> Any:
+    """The row that an update leaves: what is not managed stays as it was seen."""
+    if wanted is None:
+        return seen
+    if type(seen) is type(wanted) and hasattr(wanted, "_fields"):
+        return type(wanted)(*(filled(before, after) for before, after in zip(seen, wanted, strict=True)))
+    return wanted
+
+
+def _restored(kinds: Kinds, seen: Seen, ground: Set[Ref], known: set[Ref]) -> list[Action]:
+    actions: list[Action] = []
+    for name, kind in kinds.items():
+        if kind.rechecked:
+            continue  # a device that is gone is made again by the flipped action, or was not ours to take
+        for row in seen.rows(name):
+            ref = kind.ref(row)
+            needs = kind.needs(row)
+            if ref not in known and any(need in ground for need in needs):
+                actions.append(Action(Verb.CREATE, Change(name, None, row, RESTORES), ref, needs, note=RESTORES))
+    return actions
