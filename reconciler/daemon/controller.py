@@ -10,6 +10,7 @@ from reconciler.daemon.suspicion import Inventory, suspicion
 from reconciler.engine.guard import Hold, Limits, builds_only
 from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Action, Plan, Ref, Refusal, Seen, Wanted
+from reconciler.engine.observe import observe
 from reconciler.engine.round import Node as NodeIO
 from reconciler.engine.round import Outcome, Progress, Result, Round, silent
 from reconciler.facts.model import Host, Node, Pod
@@ -129,6 +130,7 @@ class Controller:
         self._left: frozenset[Ref] = frozenset()  # found by the last round, and still not as it should be
         self._asked: frozenset[Ref] = frozenset()  # what the newest content changes, and is not done yet: no drift
         self._put: Wanted | None = None  # what the last round put in place, or tried to
+        self._rest: tuple[Scope, Seen] | None = None  # of the last round, if it left nothing to do
         self._rounds: tuple[Limits, Round] | None = None
         self._finders: tuple[str, Finder] | None = None
 
@@ -148,6 +150,14 @@ class Controller:
         known = (one for one in (self._newest, self._good) if one is not None and one.same(newest))
         self._newest = next(known, newest)
         self._problems = ()
+
+    def unchanged(self, names: Collection[str]) -> bool:
+        """Whether the rows of these kinds are still those that a round ended with, and that round left nothing to do."""
+        if self._rest is None:
+            return False
+        scope, before = self._rest
+        now = observe(self._kinds, self._io, scope, names)
+        return not now.absent and all(not now.failure(name) and now.rows(name) == before.rows(name) for name in names)
 
     def step(self, *, confirmed: Collection[str] = (), resting: Mapping[Ref, str] = {}) -> Report:
         """One round with the newest content that is good.
@@ -215,6 +225,7 @@ class Controller:
         scope = node_scope(self._io, self._finder(inputs), inputs.pods, compiled.wanted, self._root)
         result = self._run(verdict.inputs, scope, confirmed, resting)
         found = self._drift(result, compiled.wanted)
+        self._rest = (scope, result.seen) if result.converged else None
         self._refused = result.last.digest if result.last.refusal is not None else ""
         return told._replace(
             warnings=(*verdict.inputs.warnings, *(str(remark) for remark in compiled.remarks)),

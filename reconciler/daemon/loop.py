@@ -23,7 +23,7 @@ from reconciler.daemon.keeping import Keeper
 from reconciler.daemon.logs import log_fight, log_round, make_logger
 from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.patience import Patience
-from reconciler.daemon.schedule import Schedule
+from reconciler.daemon.schedule import POLL, Schedule
 from reconciler.daemon.settings import Settings
 from reconciler.daemon.state import StateBusy, StateFolder
 from reconciler.daemon.status import LastRound, Status, after
@@ -169,8 +169,9 @@ class Daemon:
                 while not self._stopping:
                     self._beat = now = time.monotonic()
                     triggers = self._schedule.take(now)
-                    if triggers:
+                    if triggers and not (triggers == (POLL,) and self._nothing_new()):
                         self._round(triggers)
+                    if triggers:
                         continue
                     for key, _ in ready.select(min(_BEAT, max(0.0, self._schedule.next - now))):
                         key.data()
@@ -238,6 +239,20 @@ class Daemon:
         log_round(self._log, report, self._status, status, self._settings.dry_run)
         self._status = status  # last, so that whoever reads it finds the rest done
 
+    def _polled(self) -> list[str]:
+        """The kinds that something is wanted of, and of which the kernel tells nothing."""
+        return [name for name, kind in self._kinds.items() if kind.poll and self._listening.wanted.of(name)]
+
+    def _nothing_new(self) -> bool:
+        """A look at the polled kinds alone: no round where they are as they were."""
+        unchanged = self._controller.unchanged(self._polled())
+        if unchanged:
+            self._schedule.looked(time.monotonic(), self._polls())
+        return unchanged
+
+    def _polls(self) -> list[float]:
+        return [poll for name in self._polled() if (poll := self._kinds[name].poll)]
+
     def _look_after(self, report: Report) -> None:
         """The events that matter from here on, with the interfaces as they are now."""
         if report.wanted is not self._listening.wanted or not report.plans:
@@ -259,8 +274,7 @@ class Daemon:
         left = {action.ref for action in report.plans[-1].actions} if report.plans else set()
         self._patience.tried({row: why for row, why in report.failed.items() if row not in undone}, left, now)
         self._listening.expect((one.row for one in self._patience.fights(now) if now < one.until), self._patience.failed)
-        polls = (kind.poll for name, kind in self._kinds.items() if kind.poll and report.wanted.of(name))
-        self._schedule.done(now, converged=report.converged, polls=polls, rested=self._patience.next(left, now))
+        self._schedule.done(now, converged=report.converged, polls=self._polls(), rested=self._patience.next(left, now))
 
     def _keep(self, report: Report, confirmed: frozenset[str], now: float, wall: float) -> None:
         for digest in self._keeper.after(report, self._controller.good, confirmed, now, wall):

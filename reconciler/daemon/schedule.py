@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-EVENT = "event"
+EVENT, POLL = "event", "poll"
 SETTLE = 0.03  # seconds from the first event to the round: one cause makes several
 FIRST_RETRY = 1.0  # seconds after a round that did not converge, then doubled
 
@@ -41,6 +41,9 @@ class Schedule:
             return ()
         due = [self._named(trigger) for trigger in self._asked]
         due += [name for name, when in self._timers.items() if when <= now]
+        if due == [POLL]:
+            del self._timers[POLL]  # a look that may find nothing: all else stays due when it is
+            return (POLL,)
         self._asked.clear()
         self._reasons.clear()
         self._timers.clear()
@@ -55,9 +58,7 @@ class Schedule:
         polls: seconds between looks at kinds without events. rested: when a row that is left alone may be tried again.
         """
         self._timers["resync"] = now + self._resync * self._chance(0.9, 1.1)
-        poll = min(polls, default=self._resync)
-        if poll < self._resync:
-            self._timers["poll"] = now + poll * self._chance(0.9, 1.0)
+        self.looked(now, polls)
         if rested is not None:
             self._timers["row"] = rested
         if converged:
@@ -66,3 +67,9 @@ class Schedule:
         self._failures += 1
         pause = min(self._resync, FIRST_RETRY * 2 ** min(self._failures - 1, 16))
         self._timers["retry"] = now + pause * self._chance(0.5, 1.0)
+
+    def looked(self, now: float, polls: Iterable[float]) -> None:
+        """Kinds without events were looked at: when to look again."""
+        poll = min(polls, default=self._resync)
+        if poll < self._resync:
+            self._timers[POLL] = now + poll * self._chance(0.9, 1.0)

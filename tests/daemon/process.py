@@ -85,7 +85,7 @@ def held() -> str:
     """All that a fabric is made of, line by line, without what changes by itself."""
     said = sh(
         "set +e; exec 2>/dev/null; ip -d link show plumb0; ip -4 addr show plumb0; bridge fdb show dev plumb0; "
-        "ip neigh show dev plumb0 nud permanent; ip nexthop show; ip route show proto 94; ip -6 route show proto 94; true"
+        "ip neigh show dev plumb0 nud permanent; ip nexthop show; ip route show proto 94; ip -6 route show proto 94; nft -s list ruleset; true"
     )
     return "\n".join(sorted(re.sub(r"^\d+: ", "", line) for line in said.splitlines()))
 

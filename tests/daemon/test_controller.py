@@ -301,3 +301,15 @@ def test_a_row_whose_line_fails_is_told_with_the_reason() -> None:
 
     bench.kind.run = some  # type: ignore[method-assign]
     assert bench.controller.step().failed == {bench.kind.ref(first): "no memory"}
+
+
+def test_a_look_at_some_kinds_alone() -> None:
+    bench = Bench(Made("one", blackholes(1)))
+    assert not bench.controller.unchanged(["route"]), "before the first round nothing is known"
+    bench.controller.step()
+    assert bench.controller.unchanged(["route"])
+    bench.kind.kernel.clear()
+    assert not bench.controller.unchanged(["route"])
+    bench.kind.run = lambda actions: [Failure("no memory")] * len(actions)  # type: ignore[method-assign]
+    bench.controller.step()
+    assert not bench.controller.unchanged(["route"]), "a round is due while anything is left to do"

@@ -34,6 +34,10 @@ def test_whatever_is_broken_is_repaired_by_event(start: Callable[..., Daemon]) -
         "ip nexthop flush",
         "bridge fdb append 02:00:00:00:00:99 dev plumb0 dst 10.9.9.9 self permanent",
         "ip link set plumb0 mtu 1300",
+        "nft delete element inet plumbline-overlay nodes '{ 10.0.2.12 }'",
+        "nft add element inet plumbline-overlay nodes '{ 10.9.9.9 }'",
+        "nft flush chain inet plumbline-overlay input",
+        "nft delete table inet plumbline-overlay",
     )
     for number, command in enumerate(breaks):
         sh(command)

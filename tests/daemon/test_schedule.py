@@ -45,6 +45,19 @@ def test_resync_with_jitter_and_polls_in_between(schedule: Schedule) -> None:
     assert schedule.take(130) == ("poll",)
 
 
+def test_a_look_that_finds_nothing_puts_nothing_else_off(schedule: Schedule) -> None:
+    schedule.done(100, converged=True, polls=(30,), rested=165)
+    assert schedule.take(130) == ("poll",)
+    schedule.looked(130, (30,))
+    assert schedule.take(160) == ("poll",)
+    schedule.looked(160, (30,))
+    assert schedule.take(165) == ("row",)
+    schedule.done(165, converged=True, polls=(30,))
+    assert schedule.next == 195
+    schedule.heard(["link deleted"], 194.99)
+    assert schedule.take(196) == ("event: link deleted", "poll"), "together with something else it is a round"
+
+
 def test_failures_back_off_to_the_resync_and_success_forgets_them(schedule: Schedule) -> None:
     pauses = []
     now = 0.0
