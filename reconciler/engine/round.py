@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from reconciler.engine.guard import Hold, Limits
-from reconciler.engine.kind import Kind, Kinds, Reader, Scope
+from reconciler.engine.kind import NO_EFFECT, Kind, Kinds, Reader, Scope
 from reconciler.engine.model import REFUSED, Action, Line, Owner, Plan, Ref, Seen, Verb, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.pipeline import plan_from
@@ -217,16 +217,17 @@ def _runs(kinds: Kinds, actions: Iterable[Action], alone: Mapping[_Step, int]) -
         yield list(run)
 
 
+_CHANGED = "is no longer the one that was observed, or could not be looked at again"
+
+
 def _skip(action: Action, failed: Mapping[Ref, str], changed: frozenset[Ref]) -> Failure | None:
-    if action.ref in changed and action.verb is not Verb.CREATE:
-        return Failure(f"{action.ref} is no longer the one that was observed")
-    if action.verb is Verb.DELETE:
-        return None
+    if action.ref in changed:
+        return Failure(f"{action.ref} {_CHANGED}")
     for need in action.needs:
-        if need in failed:
-            return Failure(f"skipped: needs {need}, which failed")
         if need in changed:
-            return Failure(f"skipped: {need} is no longer the one that was observed")
+            return Failure(f"skipped: {need} {_CHANGED}")
+        if need in failed and action.verb is not Verb.DELETE:
+            return Failure(f"skipped: needs {need}, which failed")
     return None
 
 
@@ -267,11 +268,11 @@ class _Watch:
         if ref not in current:
             return False  # gone, or not made yet: the kernel will refuse what needs it
         known = self._known[ref.kind]
-        if ref in self._made:
+        if ref in self._made or ref not in known:  # made by us or, meanwhile, by somebody
             self._made.discard(ref)
             known[ref] = current[ref]
             return not self._ours(ref, current, now)
-        return known.setdefault(ref, current[ref]) != current[ref]
+        return known[ref] != current[ref]
 
     def _ours(self, ref: Ref, current: Mapping[Ref, tuple[int | None, Owner]], now: Seen) -> bool:
         if current[ref][1] is Owner.OURS:
@@ -294,7 +295,10 @@ def _errors(kinds: Kinds, plan: Plan, outcomes: Sequence[Outcome]) -> Iterable[s
             advice = kinds[action.change.kind].advice(action.change.row, outcome.failure.message)
             yield f"{name}: {outcome.failure.message}" + (f"; {advice}" if advice else "")
         elif outcome is not None and action.lines == outcome.action.lines:
-            yield f"{name}: no effect: the command exited 0 and the difference is still there ({action.note})"
+            advice = kinds[action.change.kind].advice(action.change.row, NO_EFFECT)
+            yield f"{name}: {NO_EFFECT}: the command exited 0 and the difference is still there ({action.note})" + (
+                f"; {advice}" if advice else ""
+            )
         elif action.held:
             if not (plan.conflicts and action.held.endswith(REFUSED)):
                 yield f"{name}: {action.held}"

@@ -290,3 +290,32 @@ def test_beside_a_conflict_other_rows_that_are_held_are_told() -> None:
     result = converge(node, p("a", colour="x"), c("r", parent="a"), c("s", parent="nosuch"))
     assert [error for error in result.errors if "child s" in error] == ["child s: needs parent nosuch, which does not exist"]
     assert not any("child r" in error for error in result.errors), "what hangs on the conflict is not told one by one"
+
+
+def test_what_something_stood_in_the_way_of_that_goes_later_in_the_pass_is_tried_again() -> None:
+    node = FakeNode(p("old"))
+    gone = {"old": False}
+
+    def hook(action: Action) -> Failure | None:
+        if action.ref.key == ParentKey("", "old"):
+            gone["old"] = True
+            return None
+        return None if gone["old"] else Failure("File exists")
+
+    node.hook = hook
+    result = converge(node, p("new"), c("r", parent="new"))
+    assert result.converged
+    assert not result.errors
+
+
+def test_what_is_refused_twice_is_not_tried_a_third_time() -> None:
+    node = FakeNode(p("old"))
+    asked: list[str] = []
+
+    def hook(action: Action) -> Failure | None:
+        asked.append(action.ref.key.name)
+        return Failure("no") if action.ref.key == ParentKey("", "new") else None
+
+    node.hook = hook
+    assert not converge(node, p("new")).converged
+    assert asked.count("new") == 2

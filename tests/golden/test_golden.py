@@ -18,7 +18,7 @@ EXAMPLES = sorted(ROOT.glob("examples/*/network.yaml"))
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.parent.name)
 def test_golden(example: Path) -> None:
-    inputs = read_inputs(example)
+    inputs = read_inputs(example, sorted(example.parent.glob("pods.yaml")))
     renderer = Renderer(all_kinds(), unknown_allowed=True)
     found = "\n".join(text(offline_plan(inputs, node, renderer), "empty node") for node in inputs.facts.nodes)
     golden = Path(__file__).parent / f"{example.parent.name}.txt"

@@ -20,9 +20,10 @@ EXAMPLES = sorted(ROOT.glob("examples/*/network.yaml"))
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.parent.name)
 def test_example(namespaces_can_be_made: None, example: Path) -> None:
     name = f"t{os.getpid()}-{example.parent.name[:6]}"
-    network = read_network(example)
+    facts = sorted(example.parent.glob("pods.yaml"))
+    network = read_network(example, facts)
     try:
-        built = labs.up(example, name)
+        built = labs.up(example, name, facts)
         assert built.converged, {node: result.errors for node, result in built.results.items()}
         assert all(failure is None for result in built.results.values() for _, failure in result.outcomes), "no line failed on the way"
         matrix = labs.verify(name)
