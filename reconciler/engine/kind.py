@@ -24,6 +24,7 @@ from reconciler.engine.model import (
 from reconciler.wire.bulk import Ages
 
 T = TypeVar("T")
+NO_EFFECT = "no effect"  # the "failure" of a line that exited 0 and changed nothing
 
 
 class ObservationFailed(Exception):
@@ -240,7 +241,7 @@ class Kind(ABC, Generic[R]):
         return row
 
     def advice(self, row: R, failure: str) -> str:
-        """What a person can do about a line of this row that failed with these words; empty where they say it all."""
+        """What a person can do about a line of this row that failed with these words, or had NO_EFFECT; empty where they say it all."""
         return ""
 
     def describe(self, row: R) -> str:
