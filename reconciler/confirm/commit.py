@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from reconciler.confirm import lifeline, watchdog
 from reconciler.confirm.journal import BadJournal, ConfirmFolder, Journal, boot_id, deadline
 from reconciler.engine.inverse import inverse
-from reconciler.engine.kind import Kinds
+from reconciler.engine.kind import Kinds, ObservationFailed
 from reconciler.engine.model import Plan, Seen
 from reconciler.engine.render import Renderer
 from reconciler.facts.model import Host
 from reconciler.kernel.probes import Probe, working
 
-BEFORE = 1.0  # seconds that a probe has before the change
+BEFORE = 2.0  # seconds that a probe has before the change
 MARGIN = 5.0  # seconds between our own decision and the watchdog's
 
 
@@ -23,8 +23,9 @@ class Asked(NamedTuple):
 
     digest: str  # of the content
     node: str
-    host: Host
-    probes: tuple[Probe, ...]
+    host: Host  # before the change
+    look: Callable[[], Host]  # the host as it is now; raises ObservationFailed
+    probes: tuple[Probe, ...]  # besides the default gateways
     seconds: float  # what must answer has so long
     person: bool = False  # somebody confirms; the probes are not asked
 
@@ -43,7 +44,7 @@ class Trial:
         if not lifeline.touching(plan.runnable, on):
             return ""
         if not self._asked.person:
-            self._worked = working(self._asked.probes, BEFORE)
+            self._worked = working((*gateways(self._asked.host), *self._asked.probes), BEFORE)
             if not self._worked:
                 return ""  # nothing works that could be lost
         lines = [
@@ -67,24 +68,38 @@ class Trial:
         self.armed = True
         return ""
 
+    def _lost(self) -> str:
+        """What worked and does not any more; whichever gateways are in force now have to work in place of those before."""
+        try:
+            now = gateways(self._asked.look())
+        except ObservationFailed as failure:
+            return str(failure)
+        before = {":" in one.address for one in self._worked & set(gateways(self._asked.host))}
+        without = before - {":" in one.address for one in now}
+        if without:
+            return f"no default route any more for {' and '.join('IPv6' if six else 'IPv4' for six in sorted(without))}"
+        asked = self._worked | {one for one in now if (":" in one.address) in before}
+        silent = asked - working(asked, self._asked.seconds)
+        return f"no answer from {', '.join(sorted(str(one) for one in silent))}" if silent else ""
+
     def decide(self) -> str:
         """Whether what worked works again; empty when it does, else why the change was undone. Raises BadJournal."""
         if not self.armed:
             return ""
-        silent = self._worked - working(self._worked, self._asked.seconds)
-        if not silent:
+        why = self._lost()
+        if not why:
             return "" if self._folder.keep() else "it was undone by the watchdog: its time was up"
-        why = f"no answer any more from {', '.join(sorted(str(probe) for probe in silent))}"
         return why if watchdog.undo(self._folder, why) else "it was undone by the watchdog: its time was up"
 
 
-def default_probes(host: Host) -> tuple[Probe, ...]:
-    """The default gateways."""
-    return tuple(
-        Probe(f"{route.via}%{route.dev}" if route.via.startswith("fe80:") else route.via, why="default gateway")
-        for route in host.default_routes
-        if route.via
-    )
+def gateways(host: Host) -> tuple[Probe, ...]:
+    """The default gateway of each family, by which the node's packets leave now."""
+    found: dict[int, Probe] = {}
+    for route in host.default_routes:
+        scoped = f"{route.via}%{route.dev}" if route.via.startswith("fe80:") else route.via
+        if route.via:
+            found.setdefault(route.family, Probe(scoped, why="default gateway"))
+    return tuple(found.values())
 
 
 def probe(text: str, peers: dict[str, Sequence[str]]) -> Iterable[Probe]:

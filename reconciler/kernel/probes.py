@@ -42,7 +42,7 @@ def answers(probe: Probe, within: float) -> bool:
     end = time.monotonic() + within
     while (left := end - time.monotonic()) > 0:
         with suppress(OSError):  # no route, no buffer: not now
-            if _tcp(probe, left) if probe.port else _echo(probe, min(left, 1.0)):
+            if _tcp(probe, left) if probe.port else _echo(probe, min(left, 0.3)):
                 return True
         time.sleep(max(0.0, min(_EVERY, end - time.monotonic())))
     return False
