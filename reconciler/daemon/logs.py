@@ -65,8 +65,8 @@ def log_round(log: Any, report: Report, before: Status, status: Status, plan_onl
 
 
 def _log_content(log: Any, report: Report, before: Status, status: Status) -> None:
-    if report.problems and report.problems != before.problems:
-        for problem in report.problems[:MANY]:
+    if status.problems and status.problems != before.problems:
+        for problem in status.problems[:MANY]:
             log.error("content rejected", problem=problem)
         log.error("not ready", why=f"the newest content is not valid; {status.in_force}")
     if status.suspect is not None and status.content != before.content:
@@ -77,7 +77,7 @@ def _log_content(log: Any, report: Report, before: Status, status: Status) -> No
     for one in status.opponents:
         if one not in before.opponents and one.level != "note":
             log.warning("somebody else on this host", what=one.what, do=one.remedy)
-    for warning in report.warnings:
+    for warning in status.warnings:
         if warning not in before.warnings:
             log.warning("warning", text=warning)
     if (status.digest, status.stale) != (before.digest, before.stale):

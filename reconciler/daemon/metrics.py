@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from reconciler import __version__
 from reconciler.daemon.controller import Report
 from reconciler.daemon.patience import Fight
-from reconciler.daemon.status import Status
+from reconciler.daemon.status import MANY, Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -109,7 +109,7 @@ class Metrics:
     def _show(self, report: Report, status: Status) -> None:
         """What the status says, as gauges."""
         self._invalid.clear()
-        for problem in report.problems:
+        for problem in report.problems[:MANY]:
             found = _PLACE.match(problem)
             self._invalid.labels(found[0] if found else "").set(1)
         self._refused.labels("content").set(report.suspect is not None)

@@ -106,3 +106,13 @@ def test_an_address_in_use_is_told_what_to_do() -> None:
 def test_addresses() -> None:
     assert parse_listen("[::1]:9474") == ("::1", 9474)
     assert parse_listen("off") is None
+
+
+def test_thousands_of_mistakes_are_told_in_part() -> None:
+    report = Report("", tuple(f"nodes.json:{line}: bad" for line in range(3000)), warnings=("w",) * 3000, errors=("e",) * 3000)
+    status = after(START, report, LAST)
+    assert [len(lines) for lines in (status.problems, status.warnings, status.errors)] == [101] * 3
+    assert status.problems[-1] == "and 2900 more"
+    metrics = Metrics("n1")
+    metrics.ended(report, status)
+    assert metrics.text().decode().count("plumbline_spec_invalid{") == 100

@@ -98,6 +98,25 @@ def test_sigterm_is_quick_and_leaves_the_network_and_a_new_start_changes_nothing
         again.end(how)
 
 
+def test_sigterm_in_the_middle_of_a_round_ends_it_after_the_batch_that_runs(start: Callable[..., Daemon], tmp_path: Path) -> None:
+    peers = [
+        node(f"p{number}", f"10.{1 + number // 250}.7.{number % 250 + 1}", f"10.244.{16 + number // 16}.{number % 16 * 16}/28")
+        for number in range(3000)
+    ]
+    file = tmp_path / "nodes.json"
+    file.write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": peers}))
+    daemon = start(file)
+    daemon.until(lambda: "plumb0" in sh("ip -br link"))
+    assert daemon.end() < 3
+    assert daemon.process.returncode == 0
+    assert daemon.logged("stopped"), "not a crash"
+    assert not daemon.logged("round"), "in the middle"
+    assert "plumb0" in sh("ip -br link"), "what is there stays"
+    again = start(file)
+    again.until(again.ready)
+    assert len(sh("ip route show proto 94").splitlines()) == 3002
+
+
 def test_a_second_one_is_refused(start: Callable[..., Daemon]) -> None:
     first = start()
     first.until(first.ready)
