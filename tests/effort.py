@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 
@@ -18,7 +18,11 @@ def load() -> None:
     settings.load_profile("long" if LONG else "default")
 
 
-def examples(count: int, *, long: int = 40) -> settings:
-    """`count` examples, `long` times as many in the long profile; a slow kernel is no failure."""
+def examples(count: int, *, long: int = 40, shrink: bool = True) -> settings:
+    """`count` examples, `long` times as many in the long profile; a slow kernel is no failure.
+
+    shrink: False where an example is slow: it is told as it was found, and made smaller by the long profile only.
+    """
     slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
-    return settings(max_examples=count * (long if LONG else 1), deadline=None, suppress_health_check=slow)
+    phases = [Phase.explicit, Phase.reuse, Phase.generate] + ([Phase.shrink] if shrink or LONG else [])
+    return settings(phases=phases, max_examples=count * (long if LONG else 1), deadline=None, suppress_health_check=slow)
