@@ -25,7 +25,7 @@ pytestmark = pytest.mark.kernel
 
 ACTS = int(os.environ.get("PLUMBLINE_SOAK", "180"))  # edits and breakages
 SEED = int(os.environ.get("PLUMBLINE_SEED", "94"))
-GROWTH = 4 << 20  # bytes that the resident memory may differ by: pages that the allocator keeps
+GROWTH = 3 << 20  # bytes that the resident memory may differ by: pages that the allocator keeps
 
 
 class Soak:
@@ -64,6 +64,10 @@ class Soak:
         self._folder.swap(self._content.text)
         return what
 
+    @property
+    def resident(self) -> int:
+        return self._process.figures().resident
+
     def settle(self) -> Figures:
         """The last good content in place, the node as it says; then what the process holds, no request under way."""
         self._folder.swap(self._content.text)
@@ -97,10 +101,13 @@ def test_nothing_piles_up(soak: Soak, record_property: Callable[[str, object], N
     for _ in range(ACTS // 3):
         soak.act()
     before = soak.settle()
-    for _ in range(ACTS - ACTS // 3):
+    held = []
+    for number in range(ACTS - ACTS // 3):
         soak.act()
+        if number % (ACTS // 10) == 0:
+            held.append(f"{soak.resident / (1 << 20):.1f}")
     after = soak.settle()
-    said = f"{ACTS} acts {dict(soak.done)}: {before} → {after}"
+    said = f"{ACTS} acts {dict(soak.done)}: {before} → {after}; MiB on the way {', '.join(held)}"
     record_property("soak", said)
     print(said)
     assert after.threads == before.threads, said
