@@ -7,6 +7,10 @@ made-up source. *Forward*: a pod's packet towards the port of another node is
 dropped here, before masquerading would give it this node's address; the other
 node could not tell it from ours.
 
+Nodes read new content one after the other, so an address that is new to some is
+refused by them for that long. A node that holds both moves without loss in steps:
+`address: [OLD, NEW]`, then `[NEW, OLD]`, then `NEW` (tests/lab/test_streams.py).
+
 What an address proves is all that is proved: a host on the wire between nodes can
 still send with a node's address, and so can whoever is root on a node.
 """
