@@ -258,8 +258,8 @@ class _Watch:
         here = dict.fromkeys(line.netns for action in run for line in action.lines)
         now = observe(self._kinds, self._node, self._scope._replace(netns=tuple(here)), {ref.kind for ref in asked})
         for name in now:
-            if now.failure(name):
-                return frozenset(asked)
+            if now.failure(name):  # whose a row is that goes was told without what was never seen
+                return frozenset(ref for ref in asked if run[0].verb is not Verb.DELETE or ref in self._known[ref.kind])
             current = self._identities(self._kinds[name], now)
             self._lost |= {ref for ref in asked if ref.kind == name and self._is_another(ref, current, now)}
         return frozenset(asked & self._lost)

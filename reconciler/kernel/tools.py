@@ -18,7 +18,7 @@ from itertools import chain, groupby
 from typing import NamedTuple, Protocol
 
 from reconciler.engine.kind import ObservationFailed, ToolMissing
-from reconciler.engine.model import Action, Line
+from reconciler.engine.model import Action, Line, Verb
 from reconciler.engine.round import Failure
 from reconciler.kernel import packed
 from reconciler.kernel.netns import Identity, inside
@@ -56,6 +56,7 @@ class Command(NamedTuple):
     tool: str
     rest: str
     family: str = ""  # "-6": an option of `ip`, which a line inside a batch cannot have
+    unit: int = -1  # lines of one number, none without those before it: the first may find that the name is somebody else's
 
     @property
     def words(self) -> list[str]:
@@ -104,6 +105,7 @@ _PACKAGE = {
     "sysctl": "procps",
     "mv": "coreutils",
     "rm": "coreutils",
+    "wg": "wireguard-tools",
 }
 
 
@@ -130,8 +132,9 @@ def run_actions(
     failures: list[Failure | None] = [None] * len(actions)
     places: dict[str, list[Command]] = {}
     for index, action in enumerate(actions):
+        unit = index if action.verb is Verb.CREATE and len(action.lines) > 1 else -1
         for line in action.lines:
-            places.setdefault(line.netns, []).append(_command(index, line))
+            places.setdefault(line.netns, []).append(_command(index, line, unit))
 
     def work(netns: str) -> list[tuple[Command, Failure | None]]:
         tool, space = partial(run_tool, netns, known=known(netns), timeout=timeout), partial(inside, netns, known=known(netns))
@@ -151,7 +154,9 @@ def run_actions(
 def _in_order(run: _Run, space: _Inside, commands: Sequence[Command]) -> list[tuple[Command, Failure | None]]:
     """The commands of one namespace, in as few processes as their tools allow."""
     done: list[tuple[Command, Failure | None]] = []
-    for (tool, _), group in groupby(commands, key=lambda command: (command.tool, command.family)):
+    for (tool, _, _), group in groupby(
+        commands, key=lambda command: (command.tool, command.family, command.unit if command.tool in _OBJECTS else -1)
+    ):
         for batch in _cut(list(group)):
             try:
                 if len(batch) >= MANY and (matches := _matches(batch)):
@@ -182,16 +187,16 @@ def _matches(batch: Sequence[Command]) -> list[packed.Match]:
     return matches
 
 
-def _command(action: int, line: Line) -> Command:
+def _command(action: int, line: Line, unit: int) -> Command:
     tool, _, rest = line.words.partition(" ")
     if tool == "ip" and rest.startswith(("-6 ", "-4 ")):
-        return Command(action, tool, rest[3:], rest[:2])
-    return Command(action, tool, rest)
+        return Command(action, tool, rest[3:], rest[:2], unit)
+    return Command(action, tool, rest, unit=unit)
 
 
 def _batch(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
-    """`ip -batch` and `bridge -batch`: a refused line is named and the rest runs; a line that the tool
-    cannot read ends it all, which the missing sentinel tells."""
+    """`ip -batch` and `bridge -batch`: a refused line is named and the rest runs, but of a unit; a line that
+    the tool cannot read ends it all, which the missing sentinel tells."""
     tool = batch[0].tool
     allowed = _OBJECTS[tool]
     for command in batch:
@@ -200,15 +205,17 @@ def _batch(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
     sentinel, proof = _SENTINEL[tool]
     text = "\n".join([*(command.rest for command in batch), sentinel, ""])
     family = [batch[0].family] if batch[0].family else []
-    done = run((tool, *family, "-force", "-batch", "-"), stdin=text)
+    force = ["-force"] if batch[0].unit < 0 else []
+    done = run((tool, *family, *force, "-batch", "-"), stdin=text)
     failures: list[Failure | None] = [None] * len(batch)
     for number, message in _refused(done.stderr):
         if number <= len(batch):
             failures[number - 1] = Failure(message)
     if proof not in done.stdout:
         message = _first_line(done.stderr) or f"exit status {done.returncode}"
-        ended = Failure(f"{tool} stopped before the end of its batch: {message}", ran=len(batch) == 1)
-        failures = [failure or ended for failure in failures]
+        ended = Failure(f"{tool} stopped before the end of its batch: {message}", ran=not force or len(batch) == 1)
+        refused = next((failure for failure in failures if failure is not None), None)
+        failures = [refused or ended] * len(batch) if not force else [failure or ended for failure in failures]
     return failures
 
 

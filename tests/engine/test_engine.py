@@ -319,3 +319,28 @@ def test_what_is_refused_twice_is_not_tried_a_third_time() -> None:
     node.hook = hook
     assert not converge(node, p("new")).converged
     assert asked.count("new") == 2
+
+
+class SwappedAtTheSecondLook(set[str]):
+    """For `unobservable`: between plumbline's first look at parents and its second, somebody's own stands under their name."""
+
+    def __init__(self, node: FakeNode, foreign: Parent) -> None:
+        super().__init__()
+        self._node, self._foreign, self._looks = node, foreign, 0
+
+    def __contains__(self, name: object) -> bool:
+        self._looks += name == "parent"
+        if self._looks == 2:
+            self._node.rows["parent"] = [self._foreign]
+        return False
+
+
+@pytest.mark.parametrize(
+    "before", [(), (p("a"),), (p("a", colour="red"), c("r", parent="a")), (p("a"), c("r", parent="a"), c("old", parent="a"))]
+)
+def test_nothing_is_made_or_removed_in_what_changed_hands(before: tuple[Any, ...]) -> None:
+    node = FakeNode(*before)
+    node.unobservable = SwappedAtTheSecondLook(node, p("a", ours=False))
+    result = converge(node, p("a", colour="blue" if before else ""), c("r", parent="a"))
+    assert node.ran == []
+    assert any("parent a" in error for error in result.errors)

@@ -10,6 +10,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import ndiff
 from functools import partial
 
 from reconciler.engine.kind import Dump
@@ -98,9 +99,10 @@ def meddling(script: str, word: str, site: Site) -> Iterator[Strike]:
             looks.append(_look(device))
 
     def theirs() -> str:
-        if not device or (now := _look(device)) == looks[0]:
+        if not device:
             return ""
-        return f"{looks[0]}became\n{now}"
+        before, now = looks[0].split(), _look(device).split()
+        return " ".join(word for word in ndiff(before, now) if not word.startswith(" "))
 
     node = Meddled(act, word and _MIDDLE.get(site.scenario.name, word))
     yield Strike(node, lambda result: node.acted, theirs)
@@ -114,7 +116,16 @@ def pod_dies(word: str, site: Site) -> Iterator[Strike]:
     """A pod in whose namespace rows are wanted goes, and its namespace with it."""
     pod = f"plt-pod-{os.getpid()}-{next(_numbers)}"
     sh(f"ip netns add {pod}")
-    vxlan = Link(LinkKey(pod, "vx0"), "vxlan", GROUP, "plumbline:test", "02:00:00:00:00:01", 1400, True, info=Vxlan(id=7, dstport=4789, learning=False))
+    vxlan = Link(
+        LinkKey(pod, "vx0"),
+        "vxlan",
+        GROUP,
+        "plumbline:test",
+        "02:00:00:00:00:01",
+        1400,
+        True,
+        info=Vxlan(id=7, dstport=4789, learning=False),
+    )
     rows = (vxlan, entry(pod, "vx0", "02:00:00:00:00:02", "10.0.1.2"), route(pod, "10.96.0.0/16", dev="vx0"))
     node = Meddled(lambda: void(sh(f"ip netns del {pod}")), word.format(pod=pod))
     yield Strike(node, lambda result: node.acted, also=rows)
@@ -146,7 +157,10 @@ _HOLDS = ("a peer leaves", "cleanup", *_TOUCHES)
 
 FAULTS = (
     *(Fault(f"{name}, before the first line", partial(meddling, script, ""), scenarios=_HOLDS) for name, script in DOES.items()),
-    *(Fault(f"{name}, in the middle", partial(meddling, script, "plumb0"), scenarios=("cold start", *_TOUCHES)) for name, script in DOES.items()),
+    *(
+        Fault(f"{name}, in the middle", partial(meddling, script, "plumb0"), scenarios=("cold start", *_TOUCHES))
+        for name, script in DOES.items()
+    ),
     Fault("namespace removed, before the first line", partial(pod_dies, "")),
     Fault("namespace removed, in the middle", partial(pod_dies, "-n {pod} link")),
     Fault("two writers of the same, before the first line", partial(second_writer, None, "")),

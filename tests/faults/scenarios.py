@@ -50,9 +50,7 @@ SCENARIOS = (
         FULL.replace("fabric:\n", "fabric:\n  overlay: {mtu: 1400, ttl: 32}\n"),
         frozenset({"link", "file"}),
     ),
-    Scenario(
-        "vxlan is made anew", FULL, FULL.replace("fabric:\n", "fabric:\n  overlay: {vni: 5000}\n"), _PEER | {"link", "address"}
-    ),
+    Scenario("vxlan is made anew", FULL, FULL.replace("fabric:\n", "fabric:\n  overlay: {vni: 5000}\n"), _PEER | {"link", "address"}),
     Scenario("drift is repaired", FULL, FULL, _PEER | {"sysctl", "link", "address", "nft"}, _BREAKAGE),
     Scenario("cleanup", FULL, None, frozenset({"link", "nexthop", "route", "nft", "file"})),
     Scenario(
@@ -112,7 +110,11 @@ def plant(root: Path) -> None:
 
 def steady(text: str) -> str:
     """What tools print, without what changes by itself."""
-    text = re.sub(r"(hello|tcn|topology_change|gc|message_age|forward_delay|hold)_timer +\S+|state [A-Za-z]+|linkdown|tentative|NO-CARRIER,|,LOWER_UP", "", text)
+    text = re.sub(
+        r"(hello|tcn|topology_change|gc|message_age|forward_delay|hold)_timer +\S+|state [A-Za-z]+|linkdown|tentative|NO-CARRIER,|,LOWER_UP",
+        "",
+        text,
+    )
     return re.sub(" +", " ", text)
 
 

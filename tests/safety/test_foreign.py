@@ -137,7 +137,8 @@ def test_what_appears_between_looking_and_doing_is_kept(netns: str, at: str, scr
     assert node.interfered
     assert kept in sh("ip -d route; ip -d -o link; ip nexthop")
     if "plumb0" in script:
-        assert "group 94" not in sh("ip -d -o link show dev plumb0")
+        assert "group 94" not in (found := sh("ip -d -o link show dev plumb0"))
+        assert "alias" not in found, "no line of the creation follows the one that was refused"
         assert "permanent" not in sh("bridge fdb show dev plumb0 | grep -v '33:33\\|01:00:5e\\|master plumb0' || true").replace(
             "vlan 1", ""
         )
