@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from reconciler.daemon.interest import Interest
+from reconciler.daemon.doers import Doers
+from reconciler.daemon.interest import Interest, Listening
 from reconciler.engine.merge import merge
-from reconciler.engine.model import Wanted
+from reconciler.engine.model import Ref, Wanted
 from reconciler.kernel.events import AF_BRIDGE, Event
 from reconciler.kinds import all_kinds
 from reconciler.kinds.fdb import entry
 from reconciler.kinds.neighbour import Neighbour, NeighbourKey
 from reconciler.kinds.nft_rule import nft_rule
-from reconciler.kinds.route import route
+from reconciler.kinds.route import RouteKey, route
 
 PEER = "0a:5e:2f:10:00:02"
 INTERFACES = {1: "lo", 2: "eth0", 7: "plumb0", 8: "veth1234"}
@@ -88,6 +89,21 @@ def test_concerns_us(interest: Interest, event: Event) -> None:
 )
 def test_does_not_concern_us(interest: Interest, event: Event) -> None:
     assert not interest(event)
+
+
+def test_what_happens_to_a_row_that_failed_is_remembered_and_to_one_in_a_fight_is_not_worth_a_round(interest: Interest) -> None:
+    failed, fought = (Ref("route", RouteKey("", 254, f"10.244.{number}.0/24", 0, 0)) for number in (2, 3))
+    listening = Listening(interest, Doers(str, str))
+    listening.expect([fought], [failed])
+    events = {row: Event("route", True, V4, 7, protocol=94, key=row.key[2], table=254) for row in (failed, fought)}
+    assert listening(events[failed])
+    assert not listening(events[fought])
+    assert listening(events[fought]._replace(table=100)), "another table, another row"
+    assert listening.touched() == {failed}
+    assert listening.touched() == set()
+    listening.expect([], [])
+    assert listening(events[fought])
+    assert listening.touched() == set()
 
 
 def test_while_the_uplink_is_unknown_any_link_or_address_may_be_it() -> None:
