@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,12 @@ from tests import effort
 from tests.namespaces import fresh_namespace, why_not
 
 effort.load()
+
+
+@pytest.fixture(autouse=True)
+def state_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept for a restart is each test's own, also where it starts a process without saying where."""
+    monkeypatch.setenv("PLUMBLINE_STATE", str(tmp_path / "state-of-this-test"))
 
 
 @pytest.fixture(scope="session")

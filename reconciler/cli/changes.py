@@ -13,17 +13,28 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.inputs import compiled, existing, not_this_host, on_this_host, read_inputs, this_node
-from reconciler.cli.options import expect_option, facts_option, file_argument, force_option, node_option, root_option
+from reconciler.cli.options import (
+    expect_option,
+    facts_option,
+    file_argument,
+    force_option,
+    node_option,
+    root_option,
+    state_folder,
+    state_option,
+)
 from reconciler.cli.plans import REFUSED
 from reconciler.cli.remarks import tell
+from reconciler.cli.trials import decided, trial_of
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import Scope
 from reconciler.engine.model import Wanted
-from reconciler.engine.round import Result, Round
+from reconciler.engine.round import Result, Round, nothing_first
 from reconciler.report import screen
 
 if TYPE_CHECKING:  # what a verb does not need is not imported
+    from reconciler.confirm.commit import Trial
     from reconciler.kernel.node import KernelNode
 
 CAP_NET_ADMIN = 12  # include/uapi/linux/capability.h
@@ -57,8 +68,16 @@ def need_tools() -> None:
 @expect_option
 @force_option
 @root_option
-def apply(file: str, node: str | None, facts: Sequence[str], expect: str, force: str, root: str) -> int:
-    """Converge this node once: plan, run, look again, until the plan is empty."""
+@click.option("--confirm", "person", type=click.FloatRange(5, 3600), default=None, metavar="SECONDS",
+              help="Undo it all unless you confirm it within this time; else what answers before has to answer after.")  # fmt: skip
+@state_option
+def apply(
+    file: str, node: str | None, facts: Sequence[str], expect: str, force: str, root: str, person: float | None, state: str | None
+) -> int:
+    """Converge this node once: plan, run, look again, until the plan is empty.
+
+    A plan that can cut the node off (its uplink, the addresses there, a default route) is undone by itself unless it is confirmed.
+    """
     inputs = read_inputs(file, facts)
     need_rights()
     need_tools()
@@ -73,7 +92,8 @@ def apply(file: str, node: str | None, facts: Sequence[str], expect: str, force:
     def scope(io: KernelNode) -> Scope:
         return inputs.scope(io, name, found.wanted, root)
 
-    return _converge(name, inputs.title, scope, inputs.limits, expect=expect, confirmed=force)
+    trial = trial_of(inputs, name, root, state_folder(state, root), person)
+    return _converge(name, inputs.title, scope, inputs.limits, expect=expect, confirmed=force, trial=trial)
 
 
 @click.command()
@@ -108,21 +128,26 @@ def cleanup(yes: bool, root: str) -> int:
 _Look = Callable[["KernelNode"], Scope]  # what to look at is asked of the node too
 
 
-def _converge(name: str, title: str, scope: _Look, limits: Limits, *, expect: str = "", confirmed: str = "") -> int:
+def _converge(
+    name: str, title: str, scope: _Look, limits: Limits, *, expect: str = "", confirmed: str = "", trial: Trial | None = None
+) -> int:
     from reconciler.kernel.node import KernelNode
     from reconciler.kinds import all_kinds
 
     io = KernelNode()
+    before = trial.before if trial else nothing_first
     try:
         with screen.progress(f"{name} ") as step:
-            result = Round(io, all_kinds(), limits=limits, name=name).converge(scope(io), expect=expect, confirmed=confirmed, progress=step)
+            engine = Round(io, all_kinds(), limits=limits, name=name)
+            result = engine.converge(scope(io), expect=expect, confirmed=confirmed, progress=step, before=before)
     finally:
         io.close()
     if expect and result.first.digest != expect:
         screen.show_plan(result.first, title)
         screen.errors(result.errors)
         return REFUSED
-    return _told(name, title, result)
+    status = _told(name, title, result)
+    return decided(name, trial) or status if trial and trial.armed else status
 
 
 def _told(name: str, title: str, result: Result) -> int:
@@ -148,7 +173,7 @@ def _told(name: str, title: str, result: Result) -> int:
 @root_option
 @click.option("--listen", default="127.0.0.1:9474", show_default=True, help="HOST:PORT of /healthz, /readyz, /metrics, /status; or off.")
 @click.option("--resync", default=60.0, show_default=True, help="Seconds between rounds that nothing asked for.")
-@click.option("--state", default=None, metavar="DIR", help="Where the last good content is kept; else /var/lib/plumbline.")
+@state_option
 @click.option("--verbose", is_flag=True, help="Log rounds that changed nothing too.")
 def run(
     config: str,
@@ -165,7 +190,6 @@ def run(
     import os
     import socket
 
-    from reconciler.cli.running import state_folder
     from reconciler.daemon import Settings
     from reconciler.daemon import run as run_daemon
     from reconciler.daemon.state import LAST_GOOD

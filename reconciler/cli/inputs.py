@@ -14,10 +14,11 @@ from reconciler.engine.kind import ObservationFailed, Scope
 from reconciler.engine.model import Plan, Seen, Wanted
 from reconciler.engine.pipeline import make_plan
 from reconciler.engine.render import Renderer
+from reconciler.facts.content import content_digest
 from reconciler.facts.lint import lint
 from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
-from reconciler.facts.model import Facts
+from reconciler.facts.model import Facts, Host, Node
 from reconciler.facts.pods import pods_of
 from reconciler.intents import Compiled, Context, IntentError, Remark, compile_node
 from reconciler.intents.blank import blank_node
@@ -60,6 +61,11 @@ class Inputs(NamedTuple):
         from reconciler.kernel.pods import node_scope
 
         return node_scope(io, self.pod_finder(node), self.facts.pods, wanted, root)
+
+    @property
+    def content(self) -> str:
+        """What a person confirms of it, the same on every node and as the daemon says it."""
+        return content_digest(self.loaded.digest, self.loaded.spec.metadata.name, self.facts.nodes)
 
     def context(self, node: str) -> Context:
         return Context(self.loaded.spec, self.facts, node, self.loaded.where)
@@ -108,7 +114,6 @@ def compiled(inputs: Inputs, node: str) -> Compiled:
 
 def on_this_host(inputs: Inputs, node: str, root: str = "") -> Inputs:
     """The inputs with the facts of the host that this process runs on. Raises CannotGoOn."""
-    from reconciler.facts.model import Host, Node
     from reconciler.kernel.host import observe_host
     from reconciler.kernel.node import KernelNode
     from reconciler.kernel.pods import with_pods
@@ -124,6 +129,20 @@ def on_this_host(inputs: Inputs, node: str, root: str = "") -> Inputs:
     finally:
         io.close()
     return inputs._replace(facts=facts._replace(host=with_pods(host, inputs.pod_finder(node), facts.pods, node)))
+
+
+def host_now(inputs: Inputs, node: str, root: str = "") -> Host:
+    """The facts of the host that this process runs on, as they are now; none where it has no uplink that can be told."""
+    from reconciler.kernel.host import observe_host
+    from reconciler.kernel.node import KernelNode
+
+    io = KernelNode()
+    try:
+        return observe_host(io, inputs.facts.nodes.get(node, Node(node)), root)
+    except ObservationFailed:
+        return Host("", 0, root=root)
+    finally:
+        io.close()
 
 
 def is_this_host(inputs: Inputs, node: str) -> bool:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import click
+
+STATE = "/var/lib/plumbline"
 
 
 def _digest(ctx: click.Context, param: click.Parameter, value: str) -> str:
@@ -29,3 +32,11 @@ facts_option = click.option(
 )
 node_option = click.option("--node", metavar="NAME", help="Which node this is; else $NODE_NAME, else the host's name.")
 root_option = click.option("--root", default="", metavar="DIR", help="Folder that stands for / in files (a lab's node).")
+state_option = click.option(
+    "--state", envvar="PLUMBLINE_STATE", metavar="DIR", help="What is kept for a restart; else $PLUMBLINE_STATE, else /var/lib/plumbline."
+)
+
+
+def state_folder(said: str | None, root: str) -> Path:
+    """Where is kept what is for a restart; in a lab below the folder that stands for /."""
+    return Path(said) if said is not None else Path(f"{root}{STATE}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import root_option
+from reconciler.cli.options import root_option, state_folder, state_option
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.report import screen
 
@@ -30,13 +30,15 @@ def status(url: str, output: str) -> int:
 
 @click.command()
 @click.argument("digest")
-@click.option("--state", default=None, metavar="DIR", help="The daemon's state folder (run --state); else /var/lib/plumbline.")
+@state_option
 @root_option
 def confirm(digest: str, state: str | None, root: str) -> int:
     """Confirm what the daemon refused, by its digest: `plumbline status` shows what waits, and this very command."""
     from reconciler.daemon.state import BadState, in_use, leave_confirmation, read_waiting
 
     folder = state_folder(state, root)
+    if _on_trial(folder, digest):
+        return 0
     try:
         waiting = {one.digest: one for one in read_waiting(folder)}
         running = in_use(folder)
@@ -60,6 +62,28 @@ def confirm(digest: str, state: str | None, root: str) -> int:
     return 0
 
 
+def _on_trial(folder: Path, digest: str) -> bool:
+    """Whether the digest is of a change on trial, which stays then, or of one that was undone, which no daemon waits for."""
+    from reconciler.confirm.journal import BadJournal, ConfirmFolder
+    from reconciler.confirm.trials import FOLDER
+    from reconciler.daemon.state import in_use
+
+    trials = ConfirmFolder(folder / FOLDER)
+    try:
+        journal = trials.armed()
+        if journal is not None and journal.digest == digest:
+            if not trials.keep():
+                raise CannotGoOn(["too late: the change is undone already"])
+            screen.write("confirmed: the change stays")
+            return True
+        if not in_use(folder) and trials.lift(digest):
+            screen.write("this content was undone before; it may be tried again now")
+            return True
+    except BadJournal as error:
+        raise CannotGoOn([str(error)]) from None
+    return False
+
+
 def _unknown(digest: str, waiting: list[str], folder: Path) -> list[str]:
     if not waiting:
         return [f"nothing waits for confirmation in {folder}: it was confirmed before, or is not needed any more; see plumbline status"]
@@ -67,10 +91,3 @@ def _unknown(digest: str, waiting: list[str], folder: Path) -> list[str]:
         f"{digest} is not what waits for confirmation in {folder}; a digest counts whole, and for one content or plan only",
         *(f"this waits: {one}" for one in waiting),
     ]
-
-
-def state_folder(said: str | None, root: str) -> Path:
-    """Where the daemon keeps what is for a restart; in a lab below the folder that stands for /."""
-    from reconciler.daemon.state import FOLDER
-
-    return Path(said) if said is not None else Path(f"{root}{FOLDER}")

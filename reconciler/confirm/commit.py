@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from reconciler.confirm import lifeline, watchdog
@@ -37,6 +37,45 @@ class Trial:
         self._folder, self._kinds, self._asked = folder, kinds, asked
         self._worked: frozenset[Probe] = frozenset()
         self.armed = False
+
+    @property
+    def person(self) -> bool:
+        """Whether somebody's word decides."""
+        return self._asked.person
+
+    @property
+    def content(self) -> str:
+        """The digest that is confirmed."""
+        return self._asked.digest
+
+    @property
+    def left(self) -> float:
+        """Seconds until the watchdog undoes it. Raises BadJournal."""
+        journal = self._folder.armed()
+        return journal.left if journal else 0.0
+
+    @property
+    def open(self) -> bool:
+        """Nobody has decided yet. Raises BadJournal."""
+        return self._folder.armed() is not None
+
+    def keep(self) -> str:
+        """Empty where it stays, else why it is too late. Raises BadJournal."""
+        return "" if self._folder.keep() else self.outcome()
+
+    def undo(self, why: str) -> str:
+        """Why it is undone; empty where somebody else has confirmed it. Raises BadJournal."""
+        return why if watchdog.undo(self._folder, why) else self.outcome()
+
+    def wait(self, seconds: float) -> None:
+        """Until something happens in the folder, or this time has passed."""
+        self._folder.wait(seconds)
+
+    def outcome(self) -> str:
+        """What somebody else has decided: empty where it stays. Raises BadJournal."""
+        while self.open:  # its time is up: the watchdog is about to
+            self.wait(1.0)
+        return "nobody confirmed it in time" if self._folder.was_undone(self.content) else ""
 
     def before(self, plan: Plan, seen: Seen) -> str:
         """Why nothing may run; empty when it may. Arms the trial where the plan can cut the node off."""
@@ -88,8 +127,8 @@ class Trial:
             return ""
         why = self._lost()
         if not why:
-            return "" if self._folder.keep() else "it was undone by the watchdog: its time was up"
-        return why if watchdog.undo(self._folder, why) else "it was undone by the watchdog: its time was up"
+            return self.keep()
+        return self.undo(why)
 
 
 def gateways(host: Host) -> tuple[Probe, ...]:
@@ -100,11 +139,3 @@ def gateways(host: Host) -> tuple[Probe, ...]:
         if route.via:
             found.setdefault(route.family, Probe(scoped, why="default gateway"))
     return tuple(found.values())
-
-
-def probe(text: str, peers: dict[str, Sequence[str]]) -> Iterable[Probe]:
-    """The probes that an entry of `confirm.probes` means: a node's name, an address, or ADDRESS:PORT. Raises KeyError."""
-    if text in peers:
-        return [Probe(address, why=f"node {text}") for address in peers[text]]
-    address, _, port = text.rpartition(":") if text.count(":") == 1 or text.startswith("[") else (text, "", "")
-    return [Probe(address.strip("[]"), int(port) if port else 0)]

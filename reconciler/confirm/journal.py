@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.kernel.files import sync_folder, write_private
+from reconciler.kernel.folders import FolderEvents
 
 ARMED, KEPT, UNDOING, UNDONE, QUARANTINE = "armed.json", "kept.json", "undoing.json", "undone.json", "quarantine.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -104,6 +105,20 @@ class ConfirmFolder:
             sync_folder(self.path)
         except OSError as error:
             raise BadJournal(f"{self.path / QUARANTINE}: {error.strerror}") from None
+
+    def was_undone(self, digest: str) -> bool:
+        """Whether the content's change was undone, or is being. Raises BadJournal."""
+        journal = self.interrupted()
+        return (journal is not None and journal.digest == digest) or digest in self.quarantine()
+
+    def wait(self, seconds: float) -> None:
+        """Until something happens in the folder, or this time has passed."""
+        events = FolderEvents()
+        try:
+            events.watch([str(self.path)])
+            events.wait(seconds)
+        finally:
+            events.close()
 
     def quarantine(self) -> Mapping[str, str]:
         """Digests of content that was undone, and why. Raises BadJournal: an unreadable list is no empty one."""

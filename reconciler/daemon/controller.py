@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, Protocol
 
+from reconciler.confirm.commit import Trial
+from reconciler.confirm.journal import BadJournal
+from reconciler.confirm.trials import Trials
 from reconciler.daemon.repairs import Repair, failures, repairs, undone
 from reconciler.daemon.suspicion import Inventory, suspicion
 from reconciler.engine.guard import Hold, Limits, builds_only
@@ -12,7 +15,7 @@ from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Action, Plan, Ref, Refusal, Seen, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.round import Node as NodeIO
-from reconciler.engine.round import Outcome, Progress, Result, Round, silent
+from reconciler.engine.round import Outcome, Progress, Result, Round, nothing_first, silent
 from reconciler.facts.model import Host, Node, Pod
 from reconciler.intents import Compiled, Context, IntentError
 from reconciler.kernel.pods import Finder, finder, node_scope, with_pods
@@ -67,6 +70,9 @@ class Inputs(Inventory, Protocol):
     def packed(self) -> bytes:
         """All of it, to be kept on disk."""
 
+    def trial(self, trials: Trials, look: Callable[[], Host]) -> Trial:
+        """By what a change that can cut the node off is judged. Raises ObservationFailed."""
+
 
 class Report(NamedTuple):
     """What one step did. `digest` is of the spec in force; empty: none yet."""
@@ -118,11 +124,14 @@ class Controller:
         root: str = "",
         dry_run: bool = False,
         progress: Progress = silent,
+        trials: Trials | None = None,
     ) -> None:
         self._io, self._kinds, self._load, self._observe = io, kinds, load, observe
         self._root, self._dry_run, self._progress = root, dry_run, progress
+        self._trials = trials
         self._newest: Inputs | None = None
         self._good: Inputs | None = kept
+        self._before: Inputs | None = None  # what was in force before that
         self._accepted = ""  # suspicious content that a person confirmed
         self._problems: tuple[str, ...] = ("no content was read yet",)
         self._verdicts: tuple[_Verdict, ...] = ()
@@ -179,7 +188,8 @@ class Controller:
                 return told._replace(digest=inputs.digest, stale=inputs.stale, warnings=inputs.warnings, errors=(str(failure),))
             if verdict.compiled is not None:
                 used = {inputs.content} & set(confirmed) if inputs is self._newest else set()
-                self._good = inputs
+                if inputs is not self._good:
+                    self._before, self._good = self._good, inputs
                 told = told._replace(digest=inputs.digest, stale=inputs.stale, used=frozenset(used))
                 return self._converge(verdict, verdict.compiled, told, confirmed, resting)
             told = told._replace(problems=told.problems or verdict.problems)
@@ -187,13 +197,24 @@ class Controller:
 
     def _suspicion(self, inputs: Inputs, confirmed: Collection[str]) -> Refusal | None:
         """Why content must not follow what was good before."""
-        if self._good is None or inputs is self._good:
+        if inputs is self._good:
             return None
+        undone = self._undone(inputs, confirmed)
+        if undone is not None or self._good is None:
+            return undone
         why = suspicion(self._good, inputs, inputs.node.name)
         if not why or inputs.content in (self._accepted, *confirmed):
             self._accepted = inputs.content if why else ""  # confirmed once, until it is in force or replaced
             return None
         return Refusal(why, "read it; if it is right, confirm its digest")
+
+    def _undone(self, inputs: Inputs, confirmed: Collection[str]) -> Refusal | None:
+        """Why content that was undone before must not be tried again."""
+        why = self._trials.undone(inputs.content) if self._trials else ""
+        if why and self._trials and inputs.content in confirmed:
+            self._trials.lift(inputs.content)
+            return None
+        return Refusal(f"it was put in place and undone: {why}", "change it; or, if it is right now, confirm its digest") if why else None
 
     def _judge(self, inputs: Inputs) -> _Verdict:
         """Compile for the host as it is now; kept while neither changes. Raises ObservationFailed."""
@@ -223,7 +244,9 @@ class Controller:
     ) -> Report:
         inputs = verdict.inputs
         scope = node_scope(self._io, self._finder(inputs), inputs.pods, compiled.wanted, self._root)
-        result = self._run(verdict.inputs, scope, confirmed, resting)
+        result, undid = self._run(verdict.inputs, scope, confirmed, resting)
+        if undid and inputs is self._newest:
+            self._good = self._before  # drift is repaired with what was in force before
         found = self._drift(result, compiled.wanted)
         self._rest = (scope, result.seen) if result.converged else None
         self._refused = result.last.digest if result.last.refusal is not None else ""
@@ -255,19 +278,35 @@ class Controller:
         self._left = frozenset(one.ref for one in found if not one.done)
         return found
 
-    def _run(self, inputs: Inputs, scope: Scope, confirmed: Collection[str], resting: Mapping[Ref, str]) -> Result:
+    def _run(self, inputs: Inputs, scope: Scope, confirmed: Collection[str], resting: Mapping[Ref, str]) -> tuple[Result, bool]:
+        """The round, and whether it was undone because it cut the node off."""
         engine, hold = self._engine(inputs), _hold(stale=inputs.stale, resting=resting)
         if self._dry_run:
             plan, seen = engine.plan(scope, hold)
-            return Result((plan,), (), _unseen(plan), seen)
+            return Result((plan,), (), _unseen(plan), seen), False
         word = self._refused if self._refused in confirmed else next(iter(confirmed), "")
-        return engine.converge(scope, confirmed=word, progress=self._progress, hold=hold)
+        trial = inputs.trial(self._trials, lambda: self._observe(self._io, inputs.node, self._root)) if self._trials else None
+        before = trial.before if trial else nothing_first
+        result = engine.converge(scope, confirmed=word, progress=self._progress, hold=hold, before=before)
+        why = _decided(trial)
+        if not why:
+            return result, False
+        plan, seen = engine.plan(scope, hold)
+        return result._replace(plans=(*result.plans, plan), errors=(*result.errors, f"undone: {why}"), seen=seen), True
 
     def _engine(self, inputs: Inputs) -> Round:
         """Its templates are compiled once, and again only when the limits change."""
         if self._rounds is None or self._rounds[0] != inputs.limits:
             self._rounds = (inputs.limits, Round(self._io, self._kinds, limits=inputs.limits, name=inputs.node.name))
         return self._rounds[1]
+
+
+def _decided(trial: Trial | None) -> str:
+    """Why the round was undone; empty where it stays."""
+    try:
+        return trial.decide() if trial else ""
+    except BadJournal as error:
+        return str(error)
 
 
 def _hold(*, stale: bool, resting: Mapping[Ref, str]) -> Hold | None:

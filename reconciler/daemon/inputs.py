@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cache
 from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
 from reconciler.cluster.config import read_content
+from reconciler.confirm.commit import Trial
+from reconciler.confirm.trials import Trials
 from reconciler.daemon.controller import Rejected
 from reconciler.daemon.settings import Settings
 from reconciler.engine.guard import Limits
+from reconciler.facts.content import content_digest
 from reconciler.facts.lint import lint
 from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
@@ -46,9 +48,7 @@ class FileInputs(NamedTuple):
     @property
     def content(self) -> str:
         """The same on every node, and while nodes only change their labels or addresses."""
-        total = hashlib.sha256(f"{self.digest}\n{self.name}\n".encode())
-        total.update("\n".join(sorted(self.facts.nodes)).encode())
-        return total.hexdigest()
+        return content_digest(self.digest, self.name, self.facts.nodes)
 
     @property
     def name(self) -> str:
@@ -77,6 +77,9 @@ class FileInputs(NamedTuple):
 
     def same(self, other: object) -> bool:
         return isinstance(other, FileInputs) and self[1:] == other[1:] and self.digest == other.digest
+
+    def trial(self, trials: Trials, look: Callable[[], Host]) -> Trial:
+        return trials.of(self.content, self.node.name, self.loaded.spec.confirm, self.facts, look)
 
     def context(self, host: Host) -> Context:
         return Context(self.loaded.spec, self.facts._replace(host=host), self.node.name, self.loaded.where, self.memo)

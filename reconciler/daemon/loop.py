@@ -13,6 +13,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from reconciler.cluster.config import ConfigWatch
+from reconciler.confirm.journal import BadJournal
+from reconciler.confirm.trials import Trials
+from reconciler.confirm.watchdog import NoWatchdog
 from reconciler.daemon.controller import Controller, Inputs, Report
 from reconciler.daemon.doers import Doers
 from reconciler.daemon.http import Answer, BadListen, HttpServer, answer
@@ -84,11 +87,14 @@ def run(settings: Settings) -> int:
             )
             held.callback(keeper.close)
             keeper.open()
-            daemon = Daemon(settings, log, lambda: load_inputs(settings, memo), keeper)
+            trials = Trials(settings.state, all_kinds()) if settings.state and not settings.dry_run else None
+            if trials is not None and trials.resume():
+                log.warning("a change was undone", why="nobody confirmed it before it ended", do="plumbline status shows its digest")
+            daemon = Daemon(settings, log, lambda: load_inputs(settings, memo), keeper, trials)
             held.callback(daemon.close)
             http = HttpServer(settings.listen, daemon.answer)
             held.callback(http.close)
-        except (AlreadyRunning, StateBusy, BadListen, ObservationFailed) as error:
+        except (AlreadyRunning, StateBusy, BadListen, ObservationFailed, BadJournal, NoWatchdog) as error:
             log.error("cannot start", why=str(error))
             return 1
         held.enter_context(signals(daemon.stop, lambda: daemon.wake(HANGUP)))
@@ -105,7 +111,7 @@ def run(settings: Settings) -> int:
 class Daemon:
     """Everything of one daemon; `serve` returns after `stop`, which may come from any thread."""
 
-    def __init__(self, settings: Settings, log: Any, load: Callable[[], Inputs], keeper: Keeper) -> None:
+    def __init__(self, settings: Settings, log: Any, load: Callable[[], Inputs], keeper: Keeper, trials: Trials | None = None) -> None:
         self._settings, self._log, self._keeper = settings, log, keeper
         self._kinds = all_kinds()
         self._events = EventSocket(group for kind in self._kinds.values() for group in kind.events)
@@ -125,6 +131,7 @@ class Daemon:
             root=settings.root,
             dry_run=settings.dry_run,
             progress=self._progress,
+            trials=trials,
         )
         self._schedule = Schedule(settings.resync, random.uniform)
         self._patience = Patience(random.uniform)

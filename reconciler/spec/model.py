@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from reconciler.spec.confirm import Confirm
 from reconciler.spec.section import Mtu, Section, one_or_many
 from reconciler.spec.segments import Membership, Segment, SegmentName
 from reconciler.spec.values import (
@@ -115,3 +116,4 @@ class ClusterNetwork(Section):
     sysctls: dict[SysctlName, int | str | list[int | str] | SysctlSpec] = Field(default_factory=dict)
     resources: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)  # kind → a name for people → the row
     limits: Limits = Limits()
+    confirm: Confirm = Confirm()

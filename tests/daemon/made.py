@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reconciler.confirm.commit import Trial
+from reconciler.confirm.trials import Trials
 from reconciler.daemon.controller import Rejected
 from reconciler.daemon.keeping import Keeper
 from reconciler.daemon.logs import make_logger
@@ -19,10 +21,11 @@ from reconciler.daemon.settings import Settings
 from reconciler.daemon.state import StateFolder
 from reconciler.engine.guard import Limits
 from reconciler.engine.merge import merge
-from reconciler.facts.model import Host, Node
+from reconciler.facts.model import Facts, Host, Node
 from reconciler.intents import Compiled, IntentError
 from reconciler.kinds import all_kinds
 from reconciler.kinds.route import route
+from reconciler.spec.confirm import Confirm
 
 HOST = Host("eth0", 1500)
 
@@ -55,6 +58,9 @@ class Made(NamedTuple):
 
     def packed(self) -> bytes:
         return self.digest.encode()
+
+    def trial(self, trials: Trials, look: Callable[[], Host]) -> Trial:
+        return trials.of(self.content, self.node.name, Confirm(), Facts({}), look)
 
     def compile(self, host: Host) -> Compiled:
         if self.error:
