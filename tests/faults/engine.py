@@ -13,13 +13,14 @@ from reconciler.kinds import all_kinds
 
 
 @cache
-def _templates() -> Renderer:
+def templates() -> Renderer:
+    """Of every kind, each compiled when it is first used."""
     return Renderer(all_kinds())
 
 
 def engine(node: Node) -> Round:
     made = Round(node, all_kinds(), limits=Limits(1.0, 1000), name="n1")
-    made._renderer = _templates()
+    made._renderer = templates()
     return made
 
 
