@@ -142,6 +142,15 @@ def plain_words(texts: tuple[str, ...]) -> tuple[str, ...]:
     return found if texts else ()
 
 
+def free(text: str) -> str:
+    """Any text that has bytes (a lone half of a surrogate pair has none)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"found {text[:60]!r}; allowed: any text in Unicode") from None
+    return text
+
+
 def device(text: str) -> str:
     """The name of a network device (dev_valid_name() in the kernel)."""
     word(text)
@@ -253,7 +262,7 @@ Network = Annotated[str, Text(network)]
 Interface = Annotated[str, Text(interface)]
 Device = Annotated[str, Text(device)]
 Name = Annotated[str, Text(name)]
-FreeText = Annotated[str, Text(str)]  # never part of a line
+FreeText = Annotated[str, Text(free)]  # never part of a line
 Several = Annotated[tuple[str, ...], Phrase(plain_words)]
 Sorted = Annotated[tuple[str, ...], Phrase(lambda texts: tuple(sorted(set(plain_words(texts)))))]
 

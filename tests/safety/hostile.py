@@ -17,6 +17,7 @@ NASTY = [
 ]  # fmt: skip
 
 # Written without a look at the product's own rule.
+_ENDPOINT = re.compile(r"^\[([0-9a-f:]+)\](?=:[0-9]+$)")  # of an IPv6 address, with its port
 _FIT = re.compile(r"[A-Za-z0-9_./:,%@+=-]+")
 
 nasty = st.sampled_from(NASTY) | st.tuples(st.text(max_size=8), st.text(max_size=8)).map(CORE.join).filter(lambda text: not fit(text))
@@ -56,8 +57,13 @@ def put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return tuple(changed) if isinstance(value, tuple) else changed
 
 
+def out_of_place(line: str) -> list[str]:
+    """Words in which a hostile value landed; one among others behind a comma is no word of its own, and no option."""
+    return [word for word in line.split(" ") if CORE in word and not re.search(rf",-?-?{CORE}", word)]
+
+
 def unfit_words(line: str) -> list[str]:
     """Words of a line of a plan that are none that a plan may have."""
     allowed = {"!=", "{", "}", ";", "'{", "}'", '"plumbline"', "-n", "-6", "-w", "-T", "--"}
     bare = re.sub(r'=("[^"]*")', lambda match: "=" + match[1].strip('"').replace(" ", ""), line)  # sysctl's value of several words
-    return [word for word in bare.split(" ") if word not in allowed and not fit(word)]
+    return [word for word in bare.split(" ") if word not in allowed and not fit(_ENDPOINT.sub(r"\1", word))]

@@ -40,7 +40,7 @@ def file(path: str, content: str | bytes, *, root: str = "", mode: int = 0o644, 
 
 
 def as_bytes(content: bytes | str) -> bytes:
-    return content.encode() if isinstance(content, str) else content
+    return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
 
 
 def split(path: str) -> tuple[str, str]:
