@@ -56,10 +56,10 @@ def decided(node: str, trial: Trial) -> int:
 
 def _by_person(trial: Trial) -> str:
     """Wait for somebody's word: here, or by `plumbline confirm` elsewhere. Why it was undone; empty where it stays."""
-    screen.write(f"confirm it within {trial.left:.0f} s, or it is undone: plumbline confirm {trial.content}")
-    if sys.stdin.isatty():
-        screen.write("or say here: keep it? [y/N]")
     try:
+        screen.write(f"confirm it within {trial.left:.0f} s, or it is undone: plumbline confirm {trial.content}")
+        if sys.stdin.isatty():
+            screen.write("or say here: keep it? [y/N]")
         while trial.left > 0 and trial.open:
             if sys.stdin.isatty() and select.select([sys.stdin], [], [], LOOK)[0]:
                 return trial.keep() if sys.stdin.readline().strip().lower() in ("y", "yes") else trial.undo("you said no")
