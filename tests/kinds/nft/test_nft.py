@@ -158,9 +158,10 @@ def test_an_unanswered_question_is_never_nothing_there() -> None:
 @pytest.mark.kernel
 def test_a_machine_without_nft(netns: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     node = KernelNode()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissing, match="nft is not installed; it comes with nftables"):
-        node.tool("", ("nft", "list", "tables"))
+    with monkeypatch.context() as without:  # the namespace is taken down by tools
+        without.setenv("PATH", str(tmp_path))
+        with pytest.raises(ToolMissing, match="nft is not installed; it comes with nftables"):
+            node.tool("", ("nft", "list", "tables"))
     node.close()
 
 

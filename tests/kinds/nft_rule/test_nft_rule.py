@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,12 +88,12 @@ def test_rules_of_our_own_tables_are_not_its_business(netns: str) -> None:
 @pytest.mark.kernel
 def test_without_nft_a_rule_of_ours_that_is_left_is_no_silence(engine: Round, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sh(FOREIGN)
-    path = os.environ["PATH"]
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert engine.plan(scope())[0].empty, "a node on which nothing of ours is needs no nft"
-    monkeypatch.setenv("PATH", path)
+    with monkeypatch.context() as without:
+        without.setenv("PATH", str(tmp_path))
+        assert engine.plan(scope())[0].empty, "a node on which nothing of ours is needs no nft"
     assert engine.converge(scope(accept("10.244.0.0/16"))).converged
-    monkeypatch.setenv("PATH", str(tmp_path))
     fresh = KernelNode()
-    assert Round(fresh, Kinds([KIND])).plan(scope())[0].failures == ("nft_rule: nft is not installed; it comes with nftables",)
+    with monkeypatch.context() as without:
+        without.setenv("PATH", str(tmp_path))
+        assert Round(fresh, Kinds([KIND])).plan(scope())[0].failures == ("nft_rule: nft is not installed; it comes with nftables",)
     fresh.close()
