@@ -43,6 +43,7 @@ __all__ = [
 
 RTNLGRP_LINK = 1  # include/uapi/linux/rtnetlink.h
 IPV6_MIN_MTU = 1280  # RFC 8200, section 5
+ENSLAVED = 35  # rank: after addresses
 ON_A_LINK = frozenset({"address", "neighbour", "nexthop", "route"})
 
 
@@ -142,6 +143,14 @@ class LinkKind(Kind[Link]):
         if row.master == name:
             row = row._replace(master="", port=None)
         return row._replace(parent="") if row.parent == name else row
+
+    def rank_of(self, row: Link) -> int:
+        """Somebody else's device changes its bridge once addresses are in place: what the node is spoken to by stays there meanwhile."""
+        return ENSLAVED if row.master is not None and self.adopts(row) else self.rank
+
+    def met(self, old: Link, new: Link) -> Link:
+        joins = new.master and new.master != old.master
+        return old._replace(port=BridgePort()) if joins and new.port is not None else old
 
     def fresh(self, row: Link) -> Link | None:
         info = type(row.info)() if row.info is not None else None

@@ -25,8 +25,9 @@ def claims(row: Link) -> Iterator[Claim]:
         if row.parent:
             yield Claim("VLAN", (netns, row.parent, info.protocol, info.id))
     elif row.type in TYPES and (name := TYPES[row.type].endpoints):
-        if info.external:  # type: ignore[union-attr]
-            yield Claim(f"external control of {name}", (netns,))
+        if getattr(info, "external", False):
+            shared = "GRE over IPv6, with Ethernet or without" if isinstance(info, Ip6gre) else name
+            yield Claim(f"external control of {shared}", (netns,))
         else:
             key = info.ikey if isinstance(info, Gre | Ip6gre) else ""
             ends = (info.local or "any", info.remote or "any")  # type: ignore[union-attr]

@@ -35,7 +35,6 @@ class Sit(NamedTuple):
     pmtudisc: bool = True
     mode: Annotated[str, one_of("any", "ip6ip", "ipip", "mplsip")] = "any"
     fwmark: int = 0
-    external: bool = False
 
 
 class Ip6tnl(NamedTuple):

@@ -38,6 +38,8 @@ def problem(row: Link) -> Wrong | None:
         return Wrong(f"a {row.type} device hangs on no other", "parent")
     if row.mac and not known.mac:
         return Wrong(f"a {row.type} device has no MAC of its own to set", "mac")
+    if known.endpoints and getattr(row.info, "external", False) and (row.parent or row.info != type(row.info)(external=True)):  # type: ignore
+        return Wrong("external: what else there is of the tunnel comes with each packet, and is not stated", "info")
     if isinstance(row.info, Gre) and row.info.ignore_df and row.info.pmtudisc:
         return Wrong("ignoreDf: the kernel takes it only with pmtudisc: false", "info")
     return None
@@ -51,4 +53,6 @@ def made(row: Link) -> Link:
         info = known.info()
     if isinstance(info, Vlan):
         info = normal_vlan(info)
+    if known.endpoints and getattr(info, "external", False):  # iproute2 sends nothing else then, and the kernel's defaults are others
+        info = type(info)(**{**dict.fromkeys(info._fields), "external": True})  # type: ignore
     return row._replace(info=info, parent=row.parent or "" if known.dev else row.parent)

@@ -92,7 +92,7 @@ def keyed(found: Mapping[int, bytes]) -> dict[str, Any]:
 
 def fixed(type_: str, old: Any, new: Any) -> str | None:
     """Why one tunnel cannot become the other in place (measured, see attributes.yaml)."""
-    if new.external not in (None, old.external):
+    if getattr(new, "external", None) not in (None, getattr(old, "external", None)):
         return f"external control of a {type_} device cannot change in place"
     if type_ in ("ipip", "sit", "gre") and new.remote is not None and bool(new.remote) is not bool(old.remote):
         return f"a {type_} device to one remote and one to any are different in kind"

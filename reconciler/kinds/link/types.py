@@ -36,7 +36,9 @@ TYPES: dict[str, Type] = {
     "gre": Type(gre.Gre, gre.decode_gre, _tunnel("gre"), dev=True, mac=False, module="ip_gre", endpoints="GRE"),
     "gretap": Type(gre.Gre, gre.decode_gre, _tunnel("gretap"), dev=True, module="ip_gre", endpoints="Ethernet over GRE"),
     "ip6gre": Type(gre.Ip6gre, gre.decode_ip6gre, _tunnel("ip6gre"), dev=True, mac=False, module="ip6_gre", endpoints="GRE over IPv6"),
-    "ip6gretap": Type(gre.Ip6gre, gre.decode_ip6gre, _tunnel("ip6gretap"), dev=True, module="ip6_gre", endpoints="GRE over IPv6"),
+    "ip6gretap": Type(
+        gre.Ip6gre, gre.decode_ip6gre, _tunnel("ip6gretap"), dev=True, module="ip6_gre", endpoints="Ethernet over GRE over IPv6"
+    ),
     "ip6tnl": Type(ipip.Ip6tnl, ipip.decode_ip6tnl, _tunnel("ip6tnl"), dev=True, mac=False, module="ip6_tunnel", endpoints="IPv6 tunnel"),
     "ipip": Type(ipip.Ipip, ipip.decode_ipip, _tunnel("ipip"), dev=True, mac=False, endpoints="IPIP"),
     "ipvlan": Type(ipvlan.Ipvlan, ipvlan.decode, below=True, mac=False),

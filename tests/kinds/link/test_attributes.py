@@ -20,6 +20,7 @@ from reconciler.kernel.node import KernelNode
 from reconciler.kinds import all_kinds
 from reconciler.kinds.link import BridgePort
 from reconciler.kinds.link.types import TYPES
+from reconciler.spec.resources import resource_row
 from tests.namespaces import sh
 from tests.rows import build
 
@@ -165,3 +166,74 @@ def test_every_attribute_of_every_type_stands_in_the_table() -> None:
     stated = {f"{name}.{field}" for name, info in parts.items() for field in info._fields}
     assert stated - set(TABLE["attributes"]) == set()
     assert {name for name in TABLE["attributes"] if "." in name} - stated == set()
+
+
+NEW = [
+    {"name": "dev0", "type": "dummy", "mac": "02:00:00:00:00:01", "mtu": 9000, "up": True},
+    {"name": "dev0", "type": "wireguard", "mtu": 1380, "up": True},
+    {"name": "dev0", "type": "gretap", "up": True, "info": {"external": True}},
+    {"name": "dev0", "type": "ip6gretap", "up": True, "info": {"external": True}},
+    {"name": "dev0", "type": "ip6tnl", "up": True, "info": {"local": "fd94::1", "remote": "fd94::2", "dscpInherit": True, "flowlabel": 5}},
+    {"name": "dev0", "type": "ipip", "up": True, "info": {"external": True}},
+    {"name": "dev0", "type": "sit", "up": True, "info": {"local": "10.94.1.1"}},
+    {"name": "dev0", "type": "vlan", "up": True, "parent": "below", "master": "br-test", "info": {"id": 7, "looseBinding": True}},
+    {"name": "dev0", "type": "ipvlan", "up": True, "parent": "below", "info": {"mode": "l3s", "flags": "vepa"}},
+]
+
+
+@pytest.mark.vm
+def test_every_type_becomes_every_other_and_goes(engine: Round, node: KernelNode) -> None:
+    """Made anew in one round each, nothing else touched, and a plan that is empty after."""
+    sh("ip link add br-test type bridge && ip link add below type veth peer name below-peer && ip link set below up")
+    before = {line.split(":")[1] for line in sh("ip -o link").splitlines()}
+    for said in NEW:
+        result = engine.converge(Scope(("",), merge(KINDS, [resource_row(KINDS["link"], said)])[0]))
+        if reason := refused_by_this_kernel(result.errors):
+            pytest.skip(f"this kernel or iproute2 lacks it: {reason}")
+        assert result.converged, (said, result.errors)
+        assert len(result.plans) == 2, f"{said}: one round"
+    assert engine.converge(Scope(("",), merge(KINDS, [])[0])).converged
+    left = {line.split(":")[1] for line in sh("ip -o link").splitlines()}
+    assert left - before <= set(MADE_BY_MODULES), left - before
+
+
+MADE_BY_MODULES = [f" {name}@NONE" for name in ("tunl0", "gre0", "gretap0", "erspan0", "sit0", "ip6tnl0", "ip6gre0")]
+
+
+@pytest.mark.vm
+def test_a_tunnel_stays_when_the_device_that_it_leaves_by_is_made_anew(engine: Round, node: KernelNode) -> None:
+    def wanted(type_: str) -> Scope:
+        tunnel = {"name": "t0", "type": "gre", "parent": "lower", "up": True, "info": {"local": "10.94.1.1", "remote": "10.94.1.2"}}
+        rows = [resource_row(KINDS["link"], said) for said in ({"name": "lower", "type": type_, "up": True}, tunnel)]
+        return Scope(("",), merge(KINDS, rows)[0])
+
+    made = engine.converge(wanted("bridge"))
+    if reason := refused_by_this_kernel(made.errors):
+        pytest.skip(f"this kernel or iproute2 lacks it: {reason}")
+    assert made.converged, made.errors
+    index = sh("ip -o link show t0").split(":")[0]
+    result = engine.converge(wanted("dummy"))
+    assert result.converged, result.errors
+    assert len(result.plans) == 2, "one round"
+    assert "dev lower" in sh("ip -d -o link show t0")
+    assert sh("ip -o link show t0").startswith(f"{index}:"), "the tunnel itself was made anew"
+
+
+@pytest.mark.vm
+def test_a_vrf_takes_ports_and_their_addresses_are_put_back(netns: str) -> None:
+    """The kernel takes the IPv6 addresses of a device that joins a VRF: the second pass of the round puts them back."""
+    node = KernelNode()
+    kinds = all_kinds()
+    rows = [
+        resource_row(kinds["link"], {"name": "d0", "type": "dummy", "up": True}),
+        *(resource_row(kinds["address"], {"dev": "d0", "prefix": prefix}) for prefix in ("10.94.0.1/24", "fd94::1/64")),
+    ]
+    engine = Round(node, kinds, name="n1")
+    made = engine.converge(Scope(("",), merge(kinds, rows)[0]))
+    if reason := refused_by_this_kernel(made.errors):
+        pytest.skip(f"this kernel or iproute2 lacks it: {reason}")
+    red = resource_row(kinds["link"], {"name": "red", "type": "vrf", "up": True, "info": {"table": 10}})
+    result = engine.converge(Scope(("",), merge(kinds, [red, rows[0]._replace(master="red"), *rows[1:]])[0]))
+    assert result.converged, result.errors
+    assert "fd94::1/64" in sh("ip -o addr show dev d0 vrf red")
+    node.close()
