@@ -57,7 +57,9 @@ class Dying(KernelNode):
 def host(node: Node) -> None:
     """This process gets a namespace that is the node's host: an uplink with its addresses."""
     assert ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) == 0
-    sh("sysctl -qw net.ipv6.conf.default.accept_dad=0 && ip link set lo up && ip link add eth0 type veth peer name wire && ip link set eth0 up && ip link set wire up")
+    sh(
+        "sysctl -qw net.ipv6.conf.default.accept_dad=0 && ip link set lo up && ip link add eth0 type veth peer name wire && ip link set eth0 up && ip link set wire up"
+    )
     sh("\n".join(f"ip addr add {one.address}/{one.prefix} dev eth0" + " nodad" * (one.family == 6) for one in node.addresses))
 
 

@@ -136,5 +136,5 @@ def ours(root: Path) -> str:
         "ip -d -o link show $dev | sed 's/^[0-9]*//'; ip -o addr show dev $dev | sed 's/^[0-9]*//'; bridge fdb show dev $dev | sort; "
         "ip neigh show dev $dev nud permanent | sort; done; { ip -d nexthop | grep 'proto 94'; ip -d route; ip -6 -d route; } | grep 'proto 94' | sort; "
         "for name in net.ipv4.ip_forward net.ipv4.conf.all.rp_filter; do sysctl $name; done; "
-        f"nft -s list table inet plumbline 2>/dev/null || true; cd {root}; find . -type f -name '*plumbline*' | sort | xargs grep -H ."
+        f"nft -s list table inet plumbline 2>/dev/null || true; cd {root}; find . -type f -name '*plumbline*' | sort | xargs -r grep -H ."
     )

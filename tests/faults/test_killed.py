@@ -17,11 +17,7 @@ from reconciler.facts.merge import build_facts
 from reconciler.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
-ALL = [
-    (file.parent.name, node)
-    for file in sorted(ROOT.glob("examples/*/network.yaml"))
-    for node in build_facts(load_spec(file), []).nodes
-]
+ALL = [(file.parent.name, node) for file in sorted(ROOT.glob("examples/*/network.yaml")) for node in build_facts(load_spec(file), []).nodes]
 FEW = [("quickstart", "n1"), ("kube-router", "n1"), ("ipv6-underlay", "n1")]
 NODES = ALL if os.environ.get("PLUMBLINE_FAULTS") == "all" else FEW
 

@@ -20,7 +20,7 @@ from reconciler.engine.kind import Scope, scope_of
 from reconciler.engine.model import Plan, Ref, Wanted
 from reconciler.engine.round import Result
 from reconciler.kinds import all_kinds
-from tests.faults import device_faults, dump_faults, host_faults, tool_faults
+from tests.faults import daemon_faults, device_faults, dump_faults, host_faults, tool_faults
 from tests.faults.engine import engine, settle
 from tests.faults.scenarios import SCENARIOS, Scenario, foreign, ours, plant
 from tests.faults.strike import Fault, Site
@@ -31,6 +31,7 @@ pytestmark = pytest.mark.kernel
 
 FAULTS = (*tool_faults.FAULTS, *dump_faults.FAULTS, *device_faults.FAULTS, *host_faults.FAULTS)
 CELLS = [pytest.param(fault, scenario, id=f"{fault}-{scenario}") for fault in FAULTS for scenario in SCENARIOS if fault.concerns(scenario)]
+WATCHED = [pytest.param(fault, scenario, id=f"{fault}-{scenario}") for fault in daemon_faults.FAULTS for scenario in SCENARIOS]
 CLONE_FS, CLONE_NEWNS = 0x200, 0x20000  # include/uapi/linux/sched.h
 
 
@@ -97,6 +98,22 @@ def test_cell(fault: Fault, scenario: Scenario, undisturbed: Callable[[Scenario]
                 assert not (touched := strike.theirs()), f"what appeared meanwhile was touched: {touched}"
             after = settle(wanted)
             assert unreported(result, after.first) == [], result.errors
+            assert ours(site.root) == expected
+            assert sorted(theirs - foreign(site.root)) == [], "something foreign was touched"
+
+    in_own_mounts(cell)
+
+
+@pytest.mark.parametrize(("fault", "scenario"), WATCHED)
+def test_cell_of_a_daemon(
+    fault: daemon_faults.DaemonFault, scenario: Scenario, undisturbed: Callable[[Scenario], str], tmp_path: Path
+) -> None:
+    expected = undisturbed(scenario)
+
+    def cell() -> None:
+        with played(scenario, tmp_path) as site:
+            theirs = foreign(site.root)
+            assert fault.play(site), "the fault did not strike"
             assert ours(site.root) == expected
             assert sorted(theirs - foreign(site.root)) == [], "something foreign was touched"
 
