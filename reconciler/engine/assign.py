@@ -31,4 +31,4 @@ def assign(kinds: Kinds, wanted: Wanted, seen: Seen) -> Wanted:
             handles[name] = {row.key: number for row in rows if (number := kind.handle(row)) is not None}
         unchanged = all(map(is_, rows, stated.values()))
         assigned[name] = stated if unchanged else {row.key: row for row in rows}
-    return Wanted(assigned)
+    return Wanted(assigned, wanted.absent)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from reconciler.engine.kind import Kind, Kinds
-from reconciler.engine.model import Change, Claim, Conflict, Key, Owner, Seen, Wanted
+from reconciler.engine.model import Absent, Change, Claim, Conflict, Key, Owner, Seen, Wanted
 from reconciler.engine.settled import Settled
 
 NOT_WANTED = "nothing in network.yaml wants this"
@@ -26,19 +26,19 @@ def diff(kinds: Kinds, wanted: Wanted, seen: Seen, settled: Settled | None = Non
     settled: an earlier state without any difference; what has not changed since is not compared again.
     """
     found = Diff([], [])
-    if settled is not None and not settled.holds(kinds, seen):
+    if settled is not None and (wanted.absent or not settled.holds(kinds, seen)):
         settled = None
     for name, kind in kinds.items():
         if seen.failure(name):
             continue
         want, rows = settled.since(name, wanted, seen) if settled else (wanted.of(name), seen.rows(name))
-        one = _diff_kind(kind, want, rows, seen)
+        one = _diff_kind(kind, want, rows, seen, wanted.absent.get(name, {}))
         found.changes.extend(one.changes)
         found.conflicts.extend(one.conflicts)
     return _claims(kinds, seen, found)
 
 
-def _diff_kind(kind: Kind[Any], want: Mapping[Key, Any], rows: Iterable[Any], seen: Seen) -> Diff:
+def _diff_kind(kind: Kind[Any], want: Mapping[Key, Any], rows: Iterable[Any], seen: Seen, absent: Mapping[Key, tuple[Absent, ...]]) -> Diff:
     """Split seen rows into ours and foreign *before* keying: kernel keys are not always unique."""
     missing = dict(want)
     rest: list[Any] = []
@@ -63,20 +63,34 @@ def _diff_kind(kind: Kind[Any], want: Mapping[Key, Any], rows: Iterable[Any], se
     conflicts: list[Conflict] = []
     for key, new in missing.items():
         mine = ours.pop(key, None)
+        theirs = foreign.get(key, [])
+        leaves = _leaves(kind, theirs[0], absent.get(key, ())) if theirs else None
         if mine:
             changes.append(_update(kind, mine[0], new))
             changes += [Change(kind.name, row, None, SURPLUS) for row in mine[1:]]
-        elif key in foreign and kind.adopts(new):
-            changes.append(_update(kind, foreign[key][0], new))
-        elif key in foreign and not kind.shares_keys:
-            conflicts.append(_conflict(kind, new, foreign[key][0]))
+        elif leaves is not None:
+            changes.append(_update(kind, theirs.pop(0), new)._replace(reason=leaves.why, after=leaves.after))
+        elif theirs and kind.adopts(new):
+            changes.append(_update(kind, theirs[0], new))
+        elif theirs and not kind.shares_keys:
+            conflicts.append(_conflict(kind, new, theirs[0]))
         else:
             changes.append(Change(kind.name, None, new, ""))
+    for key, gone in absent.items():
+        leaving = ((row, _leaves(kind, row, gone)) for row in foreign.get(key, ()))
+        changes += [Change(kind.name, row, None, one.why, after=one.after) for row, one in leaving if one is not None]
     if kind.deletes:
         for key, mine in ours.items():
             reason = SURPLUS if key in want else NOT_WANTED
-            changes += [Change(kind.name, row, None, reason) for row in mine]
+            after = tuple(ref for one in absent.get(key, ()) for ref in one.after)
+            changes += [Change(kind.name, row, None, reason, after=after) for row in mine]
     return Diff(changes, conflicts)
+
+
+def _leaves(kind: Kind[Any], row: Any, absent: Iterable[Absent]) -> Absent | None:
+    """What says that this very row of somebody else has to go."""
+    end = -kind.uncompared
+    return next((one for one in absent if one.row[:end] == row[:end]), None)
 
 
 def _update(kind: Kind[Any], old: Any, new: Any) -> Change:

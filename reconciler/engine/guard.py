@@ -23,7 +23,8 @@ Hold = Callable[[Action], str]  # why an action must not run now; "" when it may
 
 def builds_only(action: Action) -> str:
     """For a plan of content that may be out of date: it creates and repairs, and takes nothing away."""
-    takes = action.verb is Verb.DELETE or action.change.replace
+    moved = bool(action.change.after) and action.note != NOT_WANTED  # what takes its place is there
+    takes = (action.verb is Verb.DELETE and not moved) or action.change.replace
     return "made from the content kept on disk, which may be out of date: nothing is deleted or replaced" if takes else ""
 
 
@@ -50,6 +51,8 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
                 why = _why_not(action, refused, present, seen)
                 if not why:
                     met.add(action.needs)
+        if not why and action.change.after:
+            why = next((f"waits for {one}, {REFUSED}" for one in action.change.after if one in refused), "")
         if why:
             refused.add(action.ref)
             met.clear()

@@ -22,10 +22,15 @@ def inverse(kinds: Kinds, renderer: Renderer, actions: Sequence[Action], seen: S
     refused by the kernel, and that is as it should be: the way back has to work from
     the middle of the change too.
     """
-    flipped = [_flipped(kinds[action.change.kind], action) for action in reversed(actions)]
+    flipped = [_flipped(kinds[action.change.kind], action) for action in reversed(actions) if _leaves_a_trace(kinds, action)]
     known = {action.ref for action in flipped if action.verb is not Verb.DELETE}
     restored = _restored(kinds, seen, ground, known)
     return [action for action in renderer.render([*flipped, *restored]) if action.lines]
+
+
+def _leaves_a_trace(kinds: Kinds, action: Action) -> bool:
+    """Not so a row that appears with its device, and has no line that takes it away."""
+    return action.verb is not Verb.CREATE or kinds[action.change.kind].deletes
 
 
 def _flipped(kind: Kind[Any], action: Action) -> Action:

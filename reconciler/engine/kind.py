@@ -200,6 +200,10 @@ class Kind(ABC, Generic[R]):
         """The row that a bare create would make: create templates state what differs from it."""
         return None
 
+    def met(self, old: R, new: R) -> R:
+        """The seen row as an update's lines meet it, where one of them sets others back (a device that changes its bridge is a new port)."""
+        return old
+
     def rank_of(self, row: R) -> int:
         """The rank of one row, where it is not its kind's (a sysctl of a link comes after the link)."""
         return self.rank

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from reconciler.engine.kind import Kind, Kinds
-from reconciler.engine.model import Claim, Key, Wanted, with_fields
+from reconciler.engine.model import Absent, Claim, Key, Wanted, with_fields
 
 
 class Clash(NamedTuple):
@@ -30,7 +30,12 @@ def merge(kinds: Kinds, rows: Iterable[Any]) -> tuple[Wanted, list[Clash]]:
     merged: dict[str, dict[Key, Any]] = {}
     by_type: dict[type, dict[Key, Any]] = {}
     clashes: list[Clash] = []
+    absent: dict[str, dict[Key, tuple[Absent, ...]]] = {}
     for row in rows:
+        if row.__class__ is Absent:
+            gone = absent.setdefault(kinds.of(row.row).name, {})
+            gone[row.row.key] = (*gone.get(row.row.key, ()), row)
+            continue
         mine = by_type.get(row.__class__)
         if mine is None:
             mine = by_type[row.__class__] = merged[kinds.of(row).name] = {}
@@ -45,7 +50,7 @@ def merge(kinds: Kinds, rows: Iterable[Any]) -> tuple[Wanted, list[Clash]]:
             names = ", ".join(name for name in kind.attributes if getattr(first, name) != getattr(row, name))
             clashes.append(Clash(first, row, f"{kind.ref(row)} is wanted twice with a different {names}"))
     clashes += _claimed_twice(kinds, merged)
-    return Wanted(merged), clashes
+    return Wanted(merged, absent), clashes
 
 
 def _claimed_twice(kinds: Kinds, merged: dict[str, dict[Key, Any]]) -> Iterable[Clash]:

@@ -54,6 +54,7 @@ class Row(Protocol):
 
 
 R = TypeVar("R", bound=Row)
+T = TypeVar("T")
 
 
 def fields(row: Row | type[Row]) -> tuple[str, ...]:
@@ -109,7 +110,8 @@ class Change(NamedTuple):
 
     create: ``old`` is None. delete: ``new`` is None. With both, it is an update,
     or, where ``replace`` gives the reason why it cannot change in place, a
-    delete followed by a create.
+    delete followed by a create. ``after``: what must be in place before the old row
+    may go; where one of these failed or was refused, nothing happens to it.
     """
 
     kind: str
@@ -117,11 +119,24 @@ class Change(NamedTuple):
     new: Any
     reason: str
     replace: str = ""
+    after: tuple[Ref, ...] = ()
 
     @property
     def row(self) -> Any:
         """The row as it will be, or for a delete, as it was."""
         return self.old if self.new is None else self.new
+
+
+class Absent(NamedTuple):
+    """One seen row that has to go although it is nobody's to delete but its maker's: an intent says so of a device that it takes over.
+
+    `row` stands as it was observed; one that differs by now is another one, and stays. Where another row is
+    wanted under its key, it becomes that one in place.
+    """
+
+    row: Any
+    why: str  # for people: it is the reason in the plan
+    after: tuple[Ref, ...] = ()  # what must be in place before it goes
 
 
 class Conflict(NamedTuple):
@@ -228,10 +243,13 @@ class Seen:
 
 
 class Wanted:
-    """All rows that the spec wants of one node: by kind, then by key, in the intents' order."""
+    """All rows that the spec wants of one node: by kind, then by key, in the intents' order; and those that it wants gone."""
 
-    def __init__(self, rows: Mapping[str, Mapping[Key, Any]] | None = None) -> None:
+    def __init__(
+        self, rows: Mapping[str, Mapping[Key, Any]] | None = None, absent: Mapping[str, Mapping[Key, tuple[Absent, ...]]] | None = None
+    ) -> None:
         self._rows: dict[str, Mapping[Key, Any]] = dict(rows or {})
+        self.absent: Mapping[str, Mapping[Key, tuple[Absent, ...]]] = absent or {}
 
     def of(self, kind: str) -> Mapping[Key, Any]:
         return self._rows.get(kind, {})
@@ -247,12 +265,14 @@ class Wanted:
 
     def without(self, netns: Container[str]) -> Wanted:
         """The rows that lie in other namespaces."""
-        return Wanted(
-            {kind: {key: row for key, row in rows.items() if getattr(key, "netns", "") not in netns} for kind, rows in self._rows.items()}
-        )
+        return Wanted(_outside(self._rows, netns), _outside(self.absent, netns))
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self._rows.values())
+
+
+def _outside(rows: Mapping[str, Mapping[Key, T]], netns: Container[str]) -> dict[str, dict[Key, T]]:
+    return {kind: {key: row for key, row in mine.items() if getattr(key, "netns", "") not in netns} for kind, mine in rows.items()}
 
 
 class Plan(NamedTuple):

@@ -167,6 +167,8 @@ class Renderer:
                 old = kind.fresh(new)
             elif verb is Verb.DELETE:
                 new = None
+            else:
+                old = kind.met(old, new)
             pairs.append((old, new))
         return _records(self._template(kind, verb).render(changes=pairs))
 

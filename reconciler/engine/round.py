@@ -228,7 +228,8 @@ def _skip(action: Action, failed: Mapping[Ref, str], changed: frozenset[Ref]) ->
             return Failure(f"skipped: {need} {_CHANGED}")
         if need in failed and action.verb is not Verb.DELETE:
             return Failure(f"skipped: needs {need}, which failed")
-    return None
+    first = next((one for one in action.change.after if one in failed or one in changed), None)
+    return Failure(f"skipped: waits for {first}, which failed") if first is not None else None
 
 
 class _Watch:
