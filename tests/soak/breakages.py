@@ -99,9 +99,10 @@ class Breakages:
             ("tables", "nft flush ruleset"),
         ]
         name, command = self._chance.choice(ways)
-        if "plumbline-overlay" in command and "plumbline-overlay" not in sh("nft list tables"):
+        needed = "plumbline-overlay" if "plumbline-overlay" in command else "plumbline" if command.startswith("nft") else ""
+        if needed not in sh("nft list tables"):
             return ""
         if not self._may("device" if self._device in command else "table", SELDOM):
             return ""
         sh(command)
-        return name
+        return f"device or table: {name}"

@@ -26,7 +26,7 @@ class Content:
 
     def __init__(self, chance: Random) -> None:
         self._chance = chance
-        self._number = 0
+        self._number = self._mistakes = 0
         self._nodes: list[_Node] = []
         self._mtu, self._ttl, self._nowhere = "auto", 64, 0
         self._masquerade = self._filter = True
@@ -79,7 +79,7 @@ class Content:
             case 0:
                 self._mtu = "1400" if self._mtu == "auto" else "auto"
             case 1:
-                self._ttl = self._chance.randint(1, 255)
+                self._ttl = self._ttl % 255 + 1
             case 2:
                 self._masquerade = not self._masquerade
             case 3:
@@ -89,5 +89,7 @@ class Content:
         return "a setting changes"
 
     def broken(self) -> str:
-        """The file with a mistake in it."""
-        return self.text.replace("kind: ClusterNetwork", self._chance.choice(["kind: Cluster", "kind: [", "kinds: ClusterNetwork"]))
+        """The file with a mistake in it, another one each time."""
+        self._mistakes += 1
+        wrong = self._chance.choice(["kind: Cluster", "kind: [", "kinds: ClusterNetwork"])
+        return self.text.replace("kind: ClusterNetwork", f"{wrong} # {self._mistakes}")
