@@ -18,7 +18,7 @@ from itertools import chain, groupby
 from typing import NamedTuple, Protocol
 
 from reconciler.engine.kind import ObservationFailed, ToolMissing
-from reconciler.engine.model import Action, Line, Verb
+from reconciler.engine.model import Action, Line, Ref, Verb
 from reconciler.engine.round import Failure
 from reconciler.kernel import packed
 from reconciler.kernel.netns import Identity, inside
@@ -138,7 +138,7 @@ def run_actions(
 
     def work(netns: str) -> list[tuple[Command, Failure | None]]:
         tool, space = partial(run_tool, netns, known=known(netns), timeout=timeout), partial(inside, netns, known=known(netns))
-        return _in_order(tool, space, places[netns])
+        return _in_order(tool, space, places[netns], actions)
 
     if len(places) > 1:
         with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="tools") as pool:
@@ -151,20 +151,30 @@ def run_actions(
     return failures
 
 
-def _in_order(run: _Run, space: _Inside, commands: Sequence[Command]) -> list[tuple[Command, Failure | None]]:
-    """The commands of one namespace, in as few processes as their tools allow."""
+def _in_order(run: _Run, space: _Inside, commands: Sequence[Command], actions: Sequence[Action]) -> list[tuple[Command, Failure | None]]:
+    """The commands of one namespace, in as few processes as their tools allow.
+
+    A unit that needs one that failed does not run: the other end of a veth pair, say, is then somebody else's.
+    """
     done: list[tuple[Command, Failure | None]] = []
+    failed: set[Ref] = set()
     for (tool, _, _), group in groupby(
         commands, key=lambda command: (command.tool, command.family, command.unit if command.tool in _OBJECTS else -1)
     ):
         for batch in _cut(list(group)):
+            unit = actions[batch[0].unit] if batch[0].unit >= 0 else None
             try:
+                missing = next((need for need in unit.needs if need in failed), None) if unit else None
+                if missing is not None:
+                    raise ToolFailed(f"skipped: needs {missing}, which failed")
                 if len(batch) >= MANY and (matches := _matches(batch)):
                     found = space(partial(packed.send, matches))
                 else:
                     found = _RUN.get(tool, _each)(run, batch)
             except (ToolFailed, ObservationFailed) as failure:
                 found = [Failure(str(failure))] * len(batch)
+            if unit and any(found):
+                failed.add(unit.ref)
             done += zip(batch, found, strict=True)
     return done
 
@@ -276,7 +286,11 @@ def _each(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
     """Tools without a batch mode that tells which line failed: a process for each line."""
     failures: list[Failure | None] = []
     for command in batch:
-        done = run(command.words)
+        try:
+            done = run(command.words)
+        except ToolFailed as failure:  # of this line: the others are tried
+            failures.append(Failure(str(failure)))
+            continue
         message = _first_line(done.stderr) or f"exit status {done.returncode}"
         failures.append(None if done.returncode == 0 else Failure(message))
     return failures
