@@ -22,7 +22,7 @@ from reconciler.kinds.link import Link, LinkKey, Vxlan
 from reconciler.kinds.marks import GROUP
 from reconciler.kinds.route import route
 from tests.faults.engine import engine
-from tests.faults.scenarios import steady
+from tests.faults.scenarios import MANY, steady
 from tests.faults.strike import Fault, Site, Strike
 from tests.namespaces import sh
 from tests.safety.node import nothing, scope
@@ -152,7 +152,7 @@ def void(value: object) -> None:
     """An expression as a statement."""
 
 
-_TOUCHES = ("a peer joins", "vxlan changes in place", "vxlan is made anew", "drift is repaired")
+_TOUCHES = (MANY, "a peer joins", "vxlan changes in place", "vxlan is made anew", "drift is repaired")
 _HOLDS = ("a peer leaves", "cleanup", *_TOUCHES)
 
 FAULTS = (

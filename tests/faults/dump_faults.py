@@ -15,6 +15,7 @@ import pytest
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.node import KernelNode
 from reconciler.wire import netlink as wire
+from tests.faults.scenarios import MANY
 from tests.faults.strike import EVERY_KIND, Fault, Site, Strike
 
 AF_BRIDGE = 7
@@ -25,6 +26,7 @@ ASKED = {
     wire.RTM_GETRULE: "rule",
     wire.RTM_GETNEXTHOP: "nexthop",
 }
+CHANGE = "change"  # a request that is no question: lines that are packed
 
 
 class Question:
@@ -33,7 +35,7 @@ class Question:
     def __init__(self, request: bytes) -> None:
         _, kind, flags, self.sequence, _ = wire.HEADER.unpack_from(request)
         self.dump = flags & wire.NLM_F_DUMP == wire.NLM_F_DUMP
-        self.about = ASKED.get(kind, "fdb" if request[16] == AF_BRIDGE else "neighbour") if self.dump else ""
+        self.about = ASKED.get(kind, "fdb" if request[16] == AF_BRIDGE else "neighbour") if self.dump else CHANGE
 
 
 Spoil = Callable[[Question, bytes], bytes]  # what arrives instead; may raise OSError
@@ -76,7 +78,8 @@ class _Spoiler:
     def send(self, data: bytes) -> int:
         self._question = Question(data)
         asked = self._question.about, data[16:]
-        self._strikes = self._question.dump and self._about in ("", asked[0]) and (self._every or asked not in self._seen)
+        concerned = (self._question.dump and self._about == "") or self._about == asked[0]
+        self._strikes = concerned and (self._every or asked not in self._seen)
         self._seen.add(asked)
         return self._real.send(data)
 
@@ -124,4 +127,7 @@ FAULTS = (
     Fault("dump ends badly: each", partial(spoiled, "", ending_badly, True)),
     Fault("dump is not answered: each", partial(spoiled, "", unanswered, True)),
     Fault("dump fails once: each", partial(spoiled, "", failing, False)),
+    Fault("dump interrupted once: many", partial(spoiled, "", interrupted, False), scenarios=(MANY,)),
+    Fault("packed lines are not answered", partial(spoiled, CHANGE, unanswered, True), scenarios=(MANY,)),
+    Fault("packed lines are answered by rubbish", partial(spoiled, CHANGE, cut, True), scenarios=(MANY,)),
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reconciler.engine.round import Result
 from reconciler.kernel.node import KernelNode
+from tests.faults.scenarios import MANY
 from tests.faults.strike import Fault, Site, Strike
 from tests.namespaces import sh
 
@@ -101,5 +102,6 @@ FAULTS = (
     Fault("no inodes left", no_inodes, scenarios=_WRITTEN, prepare=small),
     Fault("read-only sysctls", read_only_sysctls, frozenset({"sysctl"})),
     *(Fault(f"out of file descriptors, {spare} left", partial(few_descriptors, spare)) for spare in (0, 1, 4, 7)),
+    Fault("out of file descriptors, many lines", partial(few_descriptors, 1), scenarios=(MANY,)),
     Fault("carrier flap while stopped", carrier_flap),
 )

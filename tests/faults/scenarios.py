@@ -22,6 +22,7 @@ class Scenario(NamedTuple):
     wanted: str | None  # None: cleanup
     changes: frozenset[str]
     broken: str = ""  # what somebody has done to it since
+    special: bool = False  # met only by faults that name it
 
     def __str__(self) -> str:
         return self.name
@@ -39,6 +40,9 @@ bridge fdb append 02:00:00:00:00:99 dev plumb0 dst 10.9.9.9 self permanent
 ip route del 10.244.3.0/24; ip route add 10.244.9.0/24 dev eth0 proto 94; ip nexthop flush protocol 94; ip neigh flush dev plumb0 nud permanent
 ip addr del 10.244.1.0/32 dev plumb0; ip link set plumb0 mtu 1280; sysctl -qw net.ipv4.conf.all.rp_filter=1; nft delete table inet plumbline
 """
+
+MANY = "a hundred peers join"  # so many lines that they are packed without a tool
+_HUNDRED = "".join(f'  m{n}: {{address: 10.1.{n}.9/24, podCIDRs: [10.244.{n}.0/24, "fd00:10:244:{n}::/64"]}}\n' for n in range(100, 200))
 
 SCENARIOS = (
     Scenario("cold start", None, FULL, _EVERYTHING),
@@ -59,6 +63,7 @@ SCENARIOS = (
         FULL.replace("fd00:10:244::/48", "fd00:10:244::/47").replace("cni: {}", "cni: {bridge: cni7}"),
         frozenset({"sysctl", "nft", "file"}),
     ),
+    Scenario(MANY, FULL, FULL.replace("fabric:\n", f"{_HUNDRED}fabric:\n"), _PEER, special=True),
 )
 
 _IP = """\

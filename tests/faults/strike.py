@@ -48,4 +48,6 @@ class Fault(NamedTuple):
         return self.name
 
     def concerns(self, scenario: Scenario) -> bool:
-        return bool(self.meets & scenario.changes) and (not self.scenarios or scenario.name in self.scenarios)
+        if self.scenarios or scenario.special:
+            return scenario.name in self.scenarios
+        return bool(self.meets & scenario.changes)
