@@ -114,6 +114,7 @@ def compiled(inputs: Inputs, node: str) -> Compiled:
 
 def on_this_host(inputs: Inputs, node: str, root: str = "") -> Inputs:
     """The inputs with the facts of the host that this process runs on. Raises CannotGoOn."""
+    from reconciler.kernel.devices import with_devices
     from reconciler.kernel.host import observe_host
     from reconciler.kernel.node import KernelNode
     from reconciler.kernel.pods import with_pods
@@ -121,11 +122,15 @@ def on_this_host(inputs: Inputs, node: str, root: str = "") -> Inputs:
     facts, spec = inputs.facts, inputs.loaded.spec
     io = KernelNode()
     try:
-        host = observe_host(io, facts.nodes.get(node, Node(node)), root)
+        try:
+            host = observe_host(io, facts.nodes.get(node, Node(node)), root)
+        except ObservationFailed:
+            if spec.fabric is not None or spec.cni is not None:
+                raise
+            host = Host("", 0, root=root)
+        host = with_devices(host, io, spec.devices)
     except ObservationFailed as error:
-        if spec.fabric is not None or spec.cni is not None:
-            raise CannotGoOn([f"{node}: {error}"]) from None
-        host = Host("", 0, root=root)
+        raise CannotGoOn([f"{node}: {error}"]) from None
     finally:
         io.close()
     return inputs._replace(facts=facts._replace(host=with_pods(host, inputs.pod_finder(node), facts.pods, node)))
@@ -185,8 +190,9 @@ def live_plan(inputs: Inputs, node: str, root: str = "") -> tuple[Plan, Seen]:
 
 def offline_plan(inputs: Inputs, node: str, renderer: Renderer, seen: Seen | None = None, limits: Limits | None = None) -> Plan:
     """The node's plan against an empty node, or against what was seen of it. `limits`: the guard's; none for what nobody runs."""
-    against = seen if seen is not None else blank_node(inputs.context(node))
-    return make_plan(node, all_kinds(), renderer, compiled(inputs, node).wanted, against, limits or Limits(1.0, 1 << 30))
+    wanted = compiled(inputs, node).wanted
+    against = seen if seen is not None else blank_node(inputs.context(node), wanted)
+    return make_plan(node, all_kinds(), renderer, wanted, against, limits or Limits(1.0, 1 << 30))
 
 
 def existing(path: str) -> Path:

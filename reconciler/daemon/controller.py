@@ -18,6 +18,7 @@ from reconciler.engine.round import Node as NodeIO
 from reconciler.engine.round import Outcome, Progress, Result, Round, nothing_first, silent
 from reconciler.facts.model import Host, Node, Pod
 from reconciler.intents import Compiled, Context, IntentError
+from reconciler.kernel.devices import with_devices
 from reconciler.kernel.pods import Finder, finder, node_scope, with_pods
 
 
@@ -53,6 +54,10 @@ class Inputs(Inventory, Protocol):
     @property
     def pods(self) -> tuple[Pod, ...] | None:
         """None: nobody said which there are."""
+
+    @property
+    def devices(self) -> Collection[str]:
+        """The devices that the host has to tell of."""
 
     @property
     def pod_netns(self) -> str:
@@ -224,6 +229,7 @@ class Controller:
             if inputs.needs_uplink:
                 raise
             host = Host("", 0, root=self._root)
+        host = with_devices(host, self._io, inputs.devices)
         host = with_pods(host, self._finder(inputs), inputs.pods, inputs.node.name)
         known = next((one for one in self._verdicts if one.inputs is inputs), None)
         if known is not None and known.host == host:

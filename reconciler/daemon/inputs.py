@@ -72,6 +72,10 @@ class FileInputs(NamedTuple):
         return self.facts.pods
 
     @property
+    def devices(self) -> Collection[str]:
+        return self.loaded.spec.devices
+
+    @property
     def pod_netns(self) -> str:
         return self.loaded.spec.membership.netns
 

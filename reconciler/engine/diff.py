@@ -78,7 +78,7 @@ def _diff_kind(kind: Kind[Any], want: Mapping[Key, Any], rows: Iterable[Any], se
             changes.append(Change(kind.name, None, new, ""))
     for key, gone in absent.items():
         leaving = ((row, _leaves(kind, row, gone)) for row in foreign.get(key, ()))
-        changes += [Change(kind.name, row, None, one.why, after=one.after) for row, one in leaving if one is not None]
+        changes += [Change(kind.name, row, None, _who(one), after=one.after) for row, one in leaving if one is not None]
     if kind.deletes:
         for key, mine in ours.items():
             reason = SURPLUS if key in want else NOT_WANTED
@@ -91,6 +91,11 @@ def _leaves(kind: Kind[Any], row: Any, absent: Iterable[Absent]) -> Absent | Non
     """What says that this very row of somebody else has to go."""
     end = -kind.uncompared
     return next((one for one in absent if one.row[:end] == row[:end]), None)
+
+
+def _who(absent: Absent) -> str:
+    """The reason of a delete; no row is left whose origin could say it."""
+    return ": ".join((*map(str, absent.origin), absent.why))
 
 
 def _update(kind: Kind[Any], old: Any, new: Any) -> Change:

@@ -201,7 +201,7 @@ class Kind(ABC, Generic[R]):
         return None
 
     def met(self, old: R, new: R) -> R:
-        """The seen row as an update's lines meet it, where one of them sets others back (a device that changes its bridge is a new port)."""
+        """The seen row as the lines of an update meet it: one may set others back (a device that changes its bridge is a new port)."""
         return old
 
     def rank_of(self, row: R) -> int:

@@ -137,6 +137,7 @@ class Absent(NamedTuple):
     row: Any
     why: str  # for people: it is the reason in the plan
     after: tuple[Ref, ...] = ()  # what must be in place before it goes
+    origin: tuple[Origin, ...] = ()
 
 
 class Conflict(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class NodeAddress(NamedTuple):
@@ -89,6 +89,27 @@ class HostRoute(NamedTuple):
     protocol: str  # as iproute2 names it: "static", "dhcp", "ra", "kernel", ...
 
 
+class Manager(NamedTuple):
+    """Somebody on the host who keeps a device's addresses, and how he lets go of it."""
+
+    who: str  # "systemd-networkd", "a DHCP client"
+    evidence: str  # how it shows: file and line, process, address
+    remedy: str  # the very drop-in or command
+
+
+class Device(NamedTuple):
+    """What a device of the host carries: rows of the kinds as they were observed, which is what makes them this and no other."""
+
+    link: Any
+    addresses: tuple[Any, ...] = ()  # stated ones; not those of router advertisements and leases
+    routes: tuple[Any, ...] = ()  # over it, of every table, but the kernel's own
+    neighbours: tuple[Any, ...] = ()  # permanent ones
+    nexthops: tuple[str, ...] = ()  # numbers of nexthop objects that lead over it
+    settings: Mapping[str, str] = {}  # its sysctls that are otherwise than a new device has them: "ipv4.rp_filter" to "2"
+    accept_ra: str = ""  # "" where it has no IPv6
+    managers: tuple[Manager, ...] = ()
+
+
 class Host(NamedTuple):
     """What only the node itself can tell."""
 
@@ -97,6 +118,7 @@ class Host(NamedTuple):
     default_routes: tuple[HostRoute, ...] = ()
     ipv6: bool = True  # False where IPv6 is switched off (net.ipv6.conf.all.disable_ipv6)
     root: str = ""  # folder that stands for / in `file` rows (a lab's node); empty on a real one
+    devices: Mapping[str, Device] = {}  # those that the spec names as uplinks and their bridges, and those that once were
     namespaces: Mapping[str, str] = {}  # of pods here, "default/a" to the namespace's name or path
 
 

@@ -12,6 +12,7 @@ from reconciler.intents.forward_accept import forward_accept
 from reconciler.intents.forwarding import forwarding
 from reconciler.intents.masquerade import masquerade
 from reconciler.intents.only_from_nodes import only_from_nodes
+from reconciler.intents.takeover import carrying
 from reconciler.intents.transport import Transport, gateway_family, transport
 from reconciler.intents.vtep import link_local, vtep_address, vtep_mac
 from reconciler.kinds.address import Address, AddressKey
@@ -106,7 +107,7 @@ def _local(context: Context, fabric: Fabric) -> _Local:
         mtu = uplink_mtu - OVERHEAD[underlay]
     else:
         mtu = Unknown(f"uplink MTU of {me.name}, less {OVERHEAD[underlay]}")
-    uplink = me.interface or (host.uplink if host else Unknown(f"uplink of {me.name}"))
+    uplink = carrying(context, me.interface or (host.uplink if host else Unknown(f"uplink of {me.name}")))
     return _Local(me, fabric, underlay, uplink, uplink_mtu, mtu)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from reconciler.engine.model import Owner, Seen
 
 GROUP = 94  # link group: `ip link add` sets it in the same call that makes the link, so no link of ours is ever without
+TAKES_OVER = "plumbline:underlay:"  # alias of a bridge of ours that carries what a NIC carried, with the NIC's name behind it
 PROTOCOL = 94  # of routes, rules, nexthops, neighbours, addresses; not in /etc/iproute2/rt_protos, not used by a known daemon
 
 
@@ -19,3 +22,9 @@ def exclusive(netns: str, dev: str, seen: Seen) -> Owner:
 def on_vxlan_of_ours(netns: str, dev: str, seen: Seen) -> bool:
     """Whether a device is a VXLAN device that we made."""
     return any(link.group == GROUP and link.type == "vxlan" for link in seen.at("link", (netns, dev)))
+
+
+def taken_over(link: Any) -> str:
+    """The device whose addresses and routes moved to a bridge of ours; "" for any other link."""
+    ours = link.group == GROUP and link.type == "bridge" and link.alias.startswith(TAKES_OVER)
+    return str(link.alias.removeprefix(TAKES_OVER)) if ours else ""

@@ -24,6 +24,7 @@ from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts
 from reconciler.facts.pods import pods_of
 from reconciler.intents import Compiled, Context, compile_node
+from reconciler.kernel.devices import with_devices
 from reconciler.kernel.host import observe_host
 from reconciler.kernel.netns import RUN, inside
 from reconciler.kernel.node import KernelNode
@@ -75,6 +76,7 @@ def compiled_node(lab: Lab, network: Network, node: str) -> Compiled:
     io = KernelNode()
     try:
         host = observe_host(io, network.facts.nodes[node], lab.root(node))
+        host = with_devices(host, io, network.loaded.spec.devices)
         host = with_pods(host, pod_finder(lab, node), network.facts.pods, node)
     finally:
         io.close()

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from reconciler.spec.confirm import Confirm
 from reconciler.spec.section import Mtu, Section, one_or_many
 from reconciler.spec.segments import Membership, Segment, SegmentName
+from reconciler.spec.underlay import Underlay
 from reconciler.spec.values import (
     AddressWithPrefix,
     Cidr,
@@ -113,7 +114,13 @@ class ClusterNetwork(Section):
     cni: Cni | None = None
     segments: dict[SegmentName, Segment] = Field(default_factory=dict)
     membership: Membership = Membership()
+    underlay: dict[InterfaceName, Underlay] = Field(default_factory=dict)  # by the name of the bridge
     sysctls: dict[SysctlName, int | str | list[int | str] | SysctlSpec] = Field(default_factory=dict)
     resources: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)  # kind → a name for people → the row
     limits: Limits = Limits()
     confirm: Confirm = Confirm()
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """The devices of a host that it has to tell of before rows can be made: uplinks and their bridges."""
+        return frozenset((*self.underlay, *(one.uplink for one in self.underlay.values())))

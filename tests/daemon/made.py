@@ -45,6 +45,7 @@ class Made(NamedTuple):
     stale: bool = False
     pods: None = None
     pod_netns: str = "auto"
+    devices: tuple[str, ...] = ()
 
     @property
     def content(self) -> str:

@@ -81,10 +81,49 @@ def _takes(root: str, name: str, type_: str) -> Iterator[Opponent]:
                 "systemd-networkd",
                 f"configures {name} as its own: it removes our addresses there and may bring it down",
                 next((one.place for one in match if one.key == "Name"), match[0].place),
-                f"printf '[Match]\\nName={name}\\n[Link]\\nUnmanaged=yes\\n' > /etc/systemd/network/00-plumbline-{name}.network"
-                " && networkctl reload",
+                _unmanaged(name),
             )
         return
+
+
+def keeps(root: str, name: str, mac: str, ifindex: int) -> Iterator[Opponent]:
+    """Whether a NIC's addresses are its to keep: by what it says of the link at run time, else by its files. Raises OSError.
+
+    A [Match] line about hardware that we do not know (Driver, Path) counts as matching.
+    """
+    runs = running(root, "systemd-network", "/run/systemd/netif/state")
+    if not runs.yes:
+        return
+    state = next((one for one in settings(root, [f"/run/systemd/netif/links/{ifindex}"]) if one.key == "ADMIN_STATE"), None)
+    shown = state if state is None or state.value != "unmanaged" else None
+    if state is None:
+        shown = _first_match(root, name, mac)
+    if shown is not None:
+        yield Opponent("systemd-networkd", f"keeps the addresses and routes of {name}", f"{runs.evidence}; {shown.place}", _unmanaged(name))
+
+
+def _first_match(root: str, name: str, mac: str) -> Setting | None:
+    """The line by which the first .network file that is for a NIC takes it; None where that file leaves it alone."""
+    for file in by_name(root, [f"{folder}/network" for folder in FOLDERS], ".network"):
+        lines = list(settings(root, [file]))
+        match = [one for one in lines if one.section == "Match" and one.value]
+        if match and all(_is_nic(one, name, mac) for one in match):
+            alone = any(one.section == "Link" and one.key == "Unmanaged" and one.boolean for one in lines)
+            return None if alone else match[0]
+    return None
+
+
+def _is_nic(one: Setting, name: str, mac: str) -> bool:
+    if one.key in ("MACAddress", "PermanentMACAddress"):
+        return mac in one.value.lower().replace("-", ":").split()
+    return _matches(one, name, "") if one.key in ("Name", "Kind") else True
+
+
+def _unmanaged(name: str) -> str:
+    return (
+        f"printf '[Match]\\nName={name}\\n[Link]\\nUnmanaged=yes\\n' > /etc/systemd/network/00-plumbline-{name}.network"
+        " && networkctl reload"
+    )
 
 
 def _matches(one: Setting, name: str, type_: str) -> bool:
