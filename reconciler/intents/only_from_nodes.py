@@ -54,10 +54,10 @@ def _addresses(mine: _Port, node: Node) -> list[str]:
 def _elements(mine: _Port, peer: Node) -> list[NftElement]:
     """What one other node adds; depends on nothing else, so it can be remembered."""
     origins = (Origin("fabric", f"node {peer.name}", peer.where, "may send to the overlay's port"),)
-    rows = [element("", "inet", TABLE, NODES, address)._replace(origin=origins) for address in _addresses(mine, peer)]
+    rows = [element("", "inet", TABLE, NODES, address, origin=origins) for address in _addresses(mine, peer)]
     for public in peer.public_addresses:
         if (":" in public.address) is mine.six and public.port is not None and public.port != mine.port:
-            rows.append(element("", "inet", TABLE, ENDPOINTS, public.address, public.port)._replace(origin=origins))
+            rows.append(element("", "inet", TABLE, ENDPOINTS, public.address, public.port, origin=origins))
     return rows
 
 

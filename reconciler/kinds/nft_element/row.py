@@ -43,10 +43,10 @@ class NftElement(NamedTuple):
     origin: tuple[Origin, ...] = ()
 
 
-def element(netns: str, family: str, table: str, name: str, *value: str | int) -> NftElement:
+def element(netns: str, family: str, table: str, name: str, *value: str | int, origin: tuple[Origin, ...] = ()) -> NftElement:
     """An element from the parts of its value in their one spelling: "198.51.100.13", 14789."""
-    words = tuple(str(part) for part in value)
-    return NftElement(NftElementKey(netns, family, table, name, words if len(words) == 1 else tuple(" . ".join(words).split(" "))))
+    words = (str(value[0]),) if len(value) == 1 else tuple(" . ".join(map(str, value)).split(" "))
+    return NftElement(NftElementKey(netns, family, table, name, words), origin)
 
 
 @lru_cache(maxsize=256)
