@@ -14,7 +14,7 @@ from reconciler.engine.render import Renderer
 from reconciler.facts.model import Host
 from reconciler.kernel.probes import Probe, working
 
-BEFORE = 2.0  # seconds that a probe has before the change
+BEFORE = 3.0  # seconds that a probe has before the change
 MARGIN = 5.0  # seconds between our own decision and the watchdog's
 
 
