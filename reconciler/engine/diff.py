@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from reconciler.engine.adopt import adopted, nothing_to_adopt
 from reconciler.engine.kind import Kind, Kinds
-from reconciler.engine.model import Absent, Change, Claim, Conflict, Key, Owner, Seen, Wanted
+from reconciler.engine.model import Absent, Change, Claim, Conflict, Key, Owner, Seen, Wanted, fields
 from reconciler.engine.settled import Settled
 
 NOT_WANTED = "nothing in network.yaml wants this"
@@ -71,9 +72,15 @@ def _diff_kind(kind: Kind[Any], want: Mapping[Key, Any], rows: Iterable[Any], se
         elif leaves is not None:
             changes.append(_update(kind, theirs.pop(0), new)._replace(reason=leaves.why, after=leaves.after))
         elif theirs and kind.adopts(new):
-            changes.append(_update(kind, theirs[0], new))
+            taken = adopted(kind, theirs[0], new)
+            if isinstance(taken, Change):
+                changes.append(taken)
+            else:
+                conflicts.append(taken)
         elif theirs and not kind.shares_keys:
             conflicts.append(_conflict(kind, new, theirs[0]))
+        elif not kind.makes(new):
+            conflicts.append(nothing_to_adopt(kind, new))
         else:
             changes.append(Change(kind.name, None, new, ""))
     for key, gone in absent.items():
@@ -104,12 +111,13 @@ def _update(kind: Kind[Any], old: Any, new: Any) -> Change:
 
 
 def _conflict(kind: Kind[Any], new: Any, foreign: Any) -> Conflict:
+    adopt = ", or say `adopt: true` there to manage the stated attributes of the object as it is" if "adopt" in fields(kind.row) else ""
     return Conflict(
         kind.name,
         new,
         foreign,
         f"{kind.ref(new)} exists and is not ours (differs in {', '.join(kind.differs(foreign, new))})",
-        "remove it, choose another name in network.yaml, or say `adopt: true` there to manage the stated attributes of the object as it is",
+        f"remove it, or choose another name in network.yaml{adopt}",
     )
 
 

@@ -236,12 +236,20 @@ class Kind(ABC, Generic[R]):
         """True for a wanted row that may manage a foreign object (`adopt: true`, physical NICs)."""
         return bool(getattr(row, "adopt", False))
 
+    def makes(self, row: R) -> bool:
+        """False for a wanted row that is only managed where somebody made it."""
+        return not getattr(row, "adopt", False)
+
     def staged(self, row: R) -> tuple[StagedFile, ...]:
         """Contents to be written beside their targets before the lines run."""
         return ()
 
     def normal(self, row: R) -> R:
         """A row as a person stated it, in the form that `observe` gives, with our marks."""
+        return row
+
+    def below(self, row: R, root: str) -> R:
+        """A row as a person stated it, on a node whose / is the folder `root` (a lab's), for what is found by its path."""
         return row
 
     def advice(self, row: R, failure: str) -> str:

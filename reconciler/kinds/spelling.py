@@ -267,6 +267,12 @@ Several = Annotated[tuple[str, ...], Phrase(plain_words)]
 Sorted = Annotated[tuple[str, ...], Phrase(lambda texts: tuple(sorted(set(plain_words(texts)))))]
 
 
+def keeps_mark(field: str, value: object) -> None:
+    """What is adopted keeps the mark of whoever made it. Raises BadValue."""
+    if value is not None:
+        raise BadValue("what is adopted keeps the one of whoever made it: leave it out", field)
+
+
 def mark_only(field: str, value: object, ours: object, what: str) -> None:
     """A mark of ours is not for people to choose: without it a row could not be known again. Raises BadValue."""
     if value != ours:

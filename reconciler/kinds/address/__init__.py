@@ -58,7 +58,7 @@ class AddressKind(Kind[Address]):
     rank = 30
     row = Address
     grammar = (("ip", "addr", "add"), ("ip", "addr", "change"), ("ip", "addr", "del"))
-    uncompared = 2
+    uncompared = 3
     events = (RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[Address]:
@@ -93,6 +93,8 @@ class AddressKind(Kind[Address]):
 
     def normal(self, row: Address) -> Address:
         length = row.key.prefix.partition("/")[2]
+        if row.adopt:
+            return row
         if _ipv6(row):
             for name in ("broadcast", "label"):
                 if getattr(row, name):

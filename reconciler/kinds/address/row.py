@@ -30,5 +30,6 @@ class Address(NamedTuple):
     metric: int = 0  # of the prefix route; 0: the kernel's own
     flags: Sorted = ()  # of home, mngtmpaddr, nodad, noprefixroute, autojoin; sorted
     deprecated: bool = False  # preferred_lft 0: never chosen as a source
+    adopt: bool = False  # manage what is stated of one that somebody else made
     proto: int = 0  # IFA_PROTO, read only: iproute2 sets it from 6.3 on
     origin: tuple[Origin, ...] = ()

@@ -33,6 +33,7 @@ class FdbKind(Kind[Fdb]):
     rank = 40
     row = Fdb
     grammar = (("bridge", "fdb", "replace"), ("bridge", "fdb", "append"), ("bridge", "fdb", "del"))
+    uncompared = 2
     events = (RTNLGRP_NEIGH,)
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[Fdb]:

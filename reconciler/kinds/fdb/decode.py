@@ -42,7 +42,7 @@ def decode(place: Place, messages: Sequence[bytes]) -> list[Fdb | None]:
         if len(message) == fast_size and flags == NTF_SELF:
             length1, type1, mac, length2, type2, dst = fast(message, 12)
             if (length1, type1, length2, type2) == _FAST_HEADERS and not mac[0] & 1 and mac != _ZERO:
-                rows.append(Fdb(FdbKey(netns, interfaces.get(index, ""), text(mac), 0, ""), address(dst), 0, 0, "self", ()))
+                rows.append(Fdb(FdbKey(netns, interfaces.get(index, ""), text(mac), 0, ""), address(dst), 0, 0, "self"))
                 continue
         rows.append(_slow(netns, interfaces.get(index, ""), flags, wire.attributes(message, 12, len(message))))
     return rows

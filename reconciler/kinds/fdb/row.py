@@ -26,4 +26,5 @@ class Fdb(NamedTuple):
     port: U16 = 0  # UDP port of the peer; 0: the device's own
     vni: U24 = 0  # 0: the device's own
     via: Annotated[str, one_of("self", "master")] = "self"  # "self": the device's own table; "master": its bridge's
+    adopt: bool = False  # manage what is stated of one that somebody else made
     origin: tuple[Origin, ...] = ()

@@ -75,6 +75,9 @@ class LinkKind(Kind[Link]):
     def adopts(self, row: Link) -> bool:
         return row.adopt or row.type == "physical"
 
+    def makes(self, row: Link) -> bool:
+        return not self.adopts(row)
+
     def needs(self, row: Link) -> tuple[Ref, ...]:
         netns = row.key.netns
         names = [row.master, row.parent]

@@ -36,6 +36,7 @@ def _link(place: Place, buffer: bytes, start: int, end: int) -> Link:
     mac = found.get(IFLA_ADDRESS, b"")
     below = _below(place, found, data, kind)
     is_port = info.get(IFLA_INFO_SLAVE_KIND, b"").startswith(b"bridge")
+    in_datapath = info.get(IFLA_INFO_SLAVE_KIND, b"").startswith(b"openvswitch")  # its bridge is told by Open vSwitch's database
     return Link(
         LinkKey(place.netns, wire.text(found.get(IFLA_IFNAME, b""))),
         kind,
@@ -44,7 +45,7 @@ def _link(place: Place, buffer: bytes, start: int, end: int) -> Link:
         wire.mac(mac) if len(mac) == _MAC else "",
         wire.u32(found[IFLA_MTU]) if IFLA_MTU in found else 0,
         bool(flags & IFF_UP),
-        place.interfaces.get(wire.u32(found[IFLA_MASTER]), "") if IFLA_MASTER in found else "",
+        place.interfaces.get(wire.u32(found[IFLA_MASTER]), "") if IFLA_MASTER in found and not in_datapath else "",
         "" if kind == "veth" else below,
         below if kind == "veth" else "",
         known.decode(data) if known is not None and known.decode is not None else None,

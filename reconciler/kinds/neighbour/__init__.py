@@ -10,7 +10,7 @@ from reconciler.kinds.marks import PROTOCOL, exclusive
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.neighbour.decode import AGES, PROXY_REQUEST, REQUEST, decode
 from reconciler.kinds.neighbour.row import Neighbour, NeighbourKey
-from reconciler.kinds.spelling import BadValue, mark_only
+from reconciler.kinds.spelling import BadValue, keeps_mark, mark_only
 
 __all__ = ["KIND", "Neighbour", "NeighbourKey"]
 
@@ -28,6 +28,7 @@ class NeighbourKind(Kind[Neighbour]):
     rank = 50
     row = Neighbour
     grammar = (("ip", "neigh", "replace"), ("ip", "neigh", "add"), ("ip", "neigh", "del"))
+    uncompared = 2
     events = (RTNLGRP_NEIGH,)
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[Neighbour]:
@@ -46,6 +47,9 @@ class NeighbourKind(Kind[Neighbour]):
         return on_link(row.key.netns, row.key.dev)
 
     def normal(self, row: Neighbour) -> Neighbour:
+        if row.adopt:
+            keeps_mark("protocol", row.protocol)
+            return row
         mark_only("protocol", row.protocol, PROTOCOL, "the protocol")
         if row.proxy:
             return row._replace(lladdr="", nud="")

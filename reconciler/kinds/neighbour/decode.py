@@ -38,7 +38,7 @@ def decode(place: Place, messages: Sequence[bytes]) -> list[Neighbour | None]:
             length1, type1, dst, length2, type2, lladdr, length3, type3, protocol = fast(message, 12)
             if (length1, type1, length2, type2, length3, type3) == _FAST_HEADERS:
                 key = NeighbourKey(netns, interfaces.get(index, ""), address(dst))
-                rows.append(Neighbour(key, text(lladdr), "permanent", False, False, protocol, ()))
+                rows.append(Neighbour(key, text(lladdr), "permanent", False, False, protocol))
                 continue
         rows.append(_slow(netns, interfaces.get(index, ""), flags, wire.attributes(message, 12, len(message))))
     return rows

@@ -24,4 +24,5 @@ class Neighbour(NamedTuple):
     router: bool = False
     proxy: bool = False
     protocol: int = PROTOCOL
+    adopt: bool = False  # manage what is stated of one that somebody else made
     origin: tuple[Origin, ...] = ()

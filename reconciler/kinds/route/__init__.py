@@ -10,7 +10,7 @@ from reconciler.kinds.marks import PROTOCOL
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.route.decode import REQUEST, decode
 from reconciler.kinds.route.row import DEFAULT, MAIN, Hop, Route, RouteKey, route
-from reconciler.kinds.spelling import BadValue, mark_only
+from reconciler.kinds.spelling import BadValue, keeps_mark, mark_only
 
 __all__ = ["KIND", "MAIN", "Hop", "Route", "RouteKey", "route"]
 
@@ -29,7 +29,7 @@ class RouteKind(Kind[Route]):
     rank = 70
     row = Route
     grammar = tuple(("ip", *six, "route", verb) for six in ((), ("-6",)) for verb in ("add", "replace", "del"))
-    uncompared = 2
+    uncompared = 3
     detach_first = True
     events = (RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE)
 
@@ -56,12 +56,16 @@ class RouteKind(Kind[Route]):
         return row if row.nhid == nhid else Route(row.key, row.type, nhid, *row[3:])
 
     def normal(self, row: Route) -> Route:
+        key = row.key
+        if key.dst == DEFAULT:
+            leads = (row.via or "", row.src or "", *(hop.via for hop in row.hops or ()))
+            key = key._replace(dst="::/0" if any(":" in text for text in leads) else "0.0.0.0/0")
+        if row.adopt:
+            keeps_mark("protocol", row.protocol)
+            return row._replace(key=route(key.netns, key.dst, table=key.table, metric=key.metric, tos=key.tos).key)
         mark_only("protocol", row.protocol, PROTOCOL, "the protocol")
         stated = row._asdict()
-        key = stated.pop("key")
-        if key.dst == DEFAULT:
-            leads = (row.via, row.src, *(hop.via for hop in row.hops))
-            key = key._replace(dst="::/0" if any(":" in text for text in leads) else "0.0.0.0/0")
+        del stated["key"]
         if ":" in key.dst:
             _ipv6_only(row, key)
             del stated["scope"]

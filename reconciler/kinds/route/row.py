@@ -59,6 +59,7 @@ class Route(NamedTuple):
     window: int = 0
     pref: Annotated[str, one_of("low", "medium", "high")] = "medium"  # IPv6 only (RFC 4191)
     protocol: int = PROTOCOL
+    adopt: bool = False  # manage what is stated of one that somebody else made
     nexthop: NexthopKey | None = None  # whose number goes into `nhid`; not compared
     origin: tuple[Origin, ...] = ()
 
