@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -138,7 +139,11 @@ def test_on_a_real_kernel(netns: str) -> None:
         stated("route", dst="default", mtu=1400),
         stated("neighbour", dev="eth0", address="10.0.1.1", lladdr="02:00:00:00:00:02"),
     ]
-    node = KernelNode()
+    with closing(KernelNode()) as node:
+        _adopted_and_left(node, wanted)
+
+
+def _adopted_and_left(node: KernelNode, wanted: list[Any]) -> None:
     engine = Round(node, Kinds(KINDS[name] for name in ("link", "address", "route", "neighbour")), name="n1")
     result = engine.converge(Scope(("",), merge(KINDS, wanted)[0]))
     assert result.converged, result.errors
@@ -148,4 +153,3 @@ def test_on_a_real_kernel(netns: str) -> None:
     assert " ".join(sh("ip route show default").split()) == "default via 10.0.1.1 dev eth0 proto dhcp src 10.0.1.11 mtu 1400"
     assert sh("ip neigh show 10.0.1.1 dev eth0").strip() == "10.0.1.1 lladdr 02:00:00:00:00:02 PERMANENT"
     assert engine.plan(Scope(("",), merge(KINDS, [])[0]))[0].empty
-    node.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -222,18 +223,17 @@ def test_a_tunnel_stays_when_the_device_that_it_leaves_by_is_made_anew(engine: R
 @pytest.mark.vm
 def test_a_vrf_takes_ports_and_their_addresses_are_put_back(netns: str) -> None:
     """The kernel takes the IPv6 addresses of a device that joins a VRF: the second pass of the round puts them back."""
-    node = KernelNode()
     kinds = all_kinds()
     rows = [
         resource_row(kinds["link"], {"name": "d0", "type": "dummy", "up": True}),
         *(resource_row(kinds["address"], {"dev": "d0", "prefix": prefix}) for prefix in ("10.94.0.1/24", "fd94::1/64")),
     ]
-    engine = Round(node, kinds, name="n1")
-    made = engine.converge(Scope(("",), merge(kinds, rows)[0]))
-    if reason := refused_by_this_kernel(made.errors):
-        pytest.skip(f"this kernel or iproute2 lacks it: {reason}")
     red = resource_row(kinds["link"], {"name": "red", "type": "vrf", "up": True, "info": {"table": 10}})
-    result = engine.converge(Scope(("",), merge(kinds, [red, rows[0]._replace(master="red"), *rows[1:]])[0]))
-    assert result.converged, result.errors
+    with closing(KernelNode()) as node:
+        engine = Round(node, kinds, name="n1")
+        made = engine.converge(Scope(("",), merge(kinds, rows)[0]))
+        if reason := refused_by_this_kernel(made.errors):
+            pytest.skip(f"this kernel or iproute2 lacks it: {reason}")
+        result = engine.converge(Scope(("",), merge(kinds, [red, rows[0]._replace(master="red"), *rows[1:]])[0]))
+        assert result.converged, result.errors
     assert "fd94::1/64" in sh("ip -o addr show dev d0 vrf red")
-    node.close()
