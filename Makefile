@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 nftables procps iputils-ping util-linux
 TOOLS := ip bridge nft sysctl ping nsenter unshare
 
-.PHONY: setup packages demo test soak check golden schema metrics bench requirements clean
+.PHONY: setup packages demo test test-vm faults soak check golden schema metrics bench requirements clean
 
 setup: $(VENV)/ready packages
 
@@ -26,10 +26,18 @@ demo: setup
 test: setup
 	@.ci/test $(BIN)
 
+# Link types that this kernel may lack, in a stock Debian kernel under QEMU (minutes; root; its image is kept in .cache/vm).
+test-vm: setup
+	$(BIN)/python -m tests.vm $(ARGS)
+
 # One daemon, edited and broken this many times (about ten a second); says what it held before and after.
 ACTS ?= 6000
 soak: setup
 	PLUMBLINE_SOAK=$(ACTS) .ci/test $(BIN) -n 0 -s tests/soak
+
+# Every scenario under every fault, and kill -9 behind every line of every example: some ten minutes. `make test` takes a part of each.
+faults: setup
+	PLUMBLINE_FAULTS=all PATH=$$PATH:/usr/sbin:/sbin $(BIN)/python -m pytest -n 2 --dist worksteal -q tests/faults
 
 check: $(VENV)/ready
 	$(BIN)/ruff check reconciler tests
@@ -58,4 +66,4 @@ requirements: pyproject.toml
 	  --allow-unsafe --extra dev --output-file requirements.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

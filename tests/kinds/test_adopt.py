@@ -93,7 +93,7 @@ CASES = [
 
 
 def test_every_kind_that_can_adopt_is_here() -> None:
-    assert {case[0] for case in CASES} == ADOPTABLE
+    assert {case[0] for case in CASES} == ADOPTABLE - {"ovs_bridge", "ovs_port"}  # tried where Open vSwitch is
 
 
 @pytest.mark.parametrize(("kind", "theirs", "said", "line"), CASES, ids=[case[0] for case in CASES])

@@ -19,40 +19,46 @@ from tests.vm.machine import boot
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache/vm"
 TIMEOUT = int(os.environ.get("PLUMBLINE_VM_TIMEOUT", "1800"))  # seconds
-NO_TESTS = 5  # pytest's status
+# Every module is found compiled, and only the plugins that tests name are loaded: imports are what takes time there.
+ENVIRONMENT = {"PYTHONPYCACHEPREFIX": str(CACHE / "bytecode"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+PYTEST = [sys.executable, "-m", "pytest", "-m", "vm", "-p", "no:cacheprovider", "-p", "xdist.plugin", "-n", "0"]
+
+
+class NothingToRun(Exception):
+    """No test is selected, or the tests cannot be collected; the status says which, as pytest does."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
 
 
 def main(arguments: list[str]) -> int:
-    environment = {"PYTHONPYCACHEPREFIX": str(CACHE / "bytecode"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    if arguments[:1] == ["--exec"]:
-        words = arguments[1:]
-    else:
-        words = [sys.executable, "-m", "pytest", "-m", "vm", "-p", "no:cacheprovider", *arguments]
     try:
         require_tools()
         image = prepared(CACHE)
-        if arguments[:1] != ["--exec"] and (status := _collected(words, environment)) != 0:
-            return status
-        ended = boot(image, words, environment, cwd=ROOT, timeout=TIMEOUT)
+        words = arguments[1:] if arguments[:1] == ["--exec"] else _selected(arguments)
+        ended = boot(image, words, ENVIRONMENT, cwd=ROOT, timeout=TIMEOUT)
     except Unavailable as reason:
         print(f"VM tier skipped: {reason}", file=sys.stderr)
         return 1 if os.environ.get("PLUMBLINE_VM") == "required" else 0
+    except NothingToRun as nothing:
+        return nothing.status
     if ended.status is None:
         print(f"the VM ended without a status:\n{ended.console}", file=sys.stderr)
         return 1
     return ended.status
 
 
-def _collected(words: list[str], environment: dict[str, str]) -> int:
-    """Collect the tests here first: mistakes show at once, and the guest finds every module compiled."""
-    done = subprocess.run(
-        [*words, "--collect-only", "-qq"], env={**os.environ, **environment}, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if done.returncode == NO_TESTS:
-        print("VM tier: no test is marked `vm` among these", file=sys.stderr)
-    elif done.returncode != 0:
+def _selected(arguments: list[str]) -> list[str]:
+    """The command that runs the files of the selected tests. They are collected here first: mistakes show at once."""
+    collect = [*PYTEST, *arguments, "--collect-only", "-q", "--no-header"]
+    done = subprocess.run(collect, env={**os.environ, **ENVIRONMENT}, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
         print(done.stdout + done.stderr, file=sys.stderr)
-    return done.returncode
+        raise NothingToRun(done.returncode)
+    files = dict.fromkeys(line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line)
+    options = [one for one in arguments if not Path(ROOT, one.partition("::")[0]).exists()]
+    return [*PYTEST, *options, *(files if len(options) == len(arguments) else [one for one in arguments if one not in options])]
 
 
 if __name__ == "__main__":
