@@ -31,11 +31,15 @@ _numbers = itertools.count()
 
 
 class Meddled(KernelNode):
-    """A node on which somebody does something once: behind the first observation, or behind the first lines that name `word`."""
+    """A node on which somebody does something once.
+
+    word: behind the first lines that have it; "": behind the first observation; "#6": before the sixth dump of that.
+    """
 
     def __init__(self, act: Callable[[], None], word: str) -> None:
         super().__init__()
         self._act, self._word = act, word
+        self._before = int(word[1:]) if word.startswith("#") else 0
         self.acted = self._observed = False
 
     def names(self, path: str) -> tuple[str, ...]:
@@ -43,7 +47,8 @@ class Meddled(KernelNode):
         return super().names(path)
 
     def dump(self, netns: str, request: Dump) -> tuple[bytes, ...]:
-        if self._observed and not self._word:
+        self._before -= 1
+        if (self._observed and not self._word) or self._before == 0:
             self._once()
         return super().dump(netns, request)
 
@@ -104,7 +109,7 @@ def meddling(script: str, word: str, site: Site) -> Iterator[Strike]:
         before, now = looks[0].split(), _look(device).split()
         return " ".join(word for word in ndiff(before, now) if not word.startswith(" "))
 
-    node = Meddled(act, word and _MIDDLE.get(site.scenario.name, word))
+    node = Meddled(act, _MIDDLE.get(site.scenario.name, word) if word == "plumb0" else word)
     yield Strike(node, lambda result: node.acted, theirs)
     node.close()
     if device == "plumb0":
@@ -160,6 +165,12 @@ FAULTS = (
     *(
         Fault(f"{name}, in the middle", partial(meddling, script, "plumb0"), scenarios=("cold start", *_TOUCHES))
         for name, script in DOES.items()
+    ),
+    *(
+        Fault(f"{name}, between two dumps ({number})", partial(meddling, script, f"#{number}"), scenarios=_HOLDS)
+        for name, script in DOES.items()
+        if "reused" in name
+        for number in (6, 8)
     ),
     Fault("namespace removed, before the first line", partial(pod_dies, "")),
     Fault("namespace removed, in the middle", partial(pod_dies, "-n {pod} link")),
