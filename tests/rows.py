@@ -17,7 +17,7 @@ def build(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
     key_type = hints["key"]
     said = {name: value for name, value in said.items() if name != "kind"}
     key = {name: said.pop(name) for name in key_type._fields if name in said}
-    key.setdefault("netns", "") if "netns" in key_type._fields else None
+    key = dict.fromkeys({"netns", "root"} & set(key_type._fields), "") | key
     fields = {name: _value(hints[name], value) for name, value in said.items() if name in row._fields}
     unknown = set(said) - set(fields)
     if unknown:

@@ -15,6 +15,7 @@ from reconciler.spec.resources import BadResource, resource_row
 
 def rows(context: Context) -> Iterable[Any]:
     """The rows that apply to this node. Raises IntentError with the line of what is wrong."""
+    root = context.facts.host.root if context.facts.host else ""
     for name, stated in context.spec.resources.items():
         kind = all_kinds().get(name)
         if kind is None:
@@ -32,4 +33,6 @@ def rows(context: Context) -> Iterable[Any]:
             except BadResource as error:
                 line = context.where(("resources", name, handle, error.field)) if error.field else where
                 raise IntentError(f"{line}: resources.{name}.{handle}{'.' if error.field else ''}{error.field}: {error}") from None
+            if root:
+                row = kind.below(row, root)
             yield with_fields(row, origin=(Origin("resources", f"{name} {handle}", where),))

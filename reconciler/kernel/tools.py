@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 from reconciler.engine.kind import ObservationFailed, ToolMissing
 from reconciler.engine.model import Action, Line, Ref, Verb
 from reconciler.engine.round import Failure
-from reconciler.kernel import packed
+from reconciler.kernel import ovs, packed
 from reconciler.kernel.netns import Identity, inside
 
 MANY = 64  # lines of one tool in a row; from here on those that can be packed are
@@ -106,6 +106,7 @@ _PACKAGE = {
     "mv": "coreutils",
     "rm": "coreutils",
     "wg": "wireguard-tools",
+    "ovs-vsctl": "openvswitch-switch",
 }
 
 
@@ -296,7 +297,15 @@ def _each(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
     return failures
 
 
-_RUN = {"ip": _batch, "bridge": _batch, "nft": _nft}
+def _ovs(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
+    """A transaction for each line, and ovs-vswitchd has taken it when it ends."""
+    for command in batch:
+        if not ovs.allowed(command.words):
+            raise ToolFailed(f"{command.tool} {command.rest} is not a thing that a plan does")
+    return _each(run, batch)
+
+
+_RUN = {"ip": _batch, "bridge": _batch, "nft": _nft, "ovs-vsctl": _ovs}
 
 
 def _first_line(text: str) -> str:

@@ -18,6 +18,7 @@ from reconciler.kinds import all_kinds
 from reconciler.kinds.spelling import BadValue, spelled
 from reconciler.spec.problems import Path, Place, Problem
 
+_PLACES = frozenset({"netns", "root"})  # parts of a key that say where it is; "" is the node's own
 SELECTOR = "nodeSelector"  # may stand in every row: the labels of the nodes that it is for
 
 
@@ -66,7 +67,7 @@ def resource_row(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
             hint = f"did you mean {guess[0]}?" if guess else "allowed: " + ", ".join(sorted({to_camel(one) for one in names.values()}))
             raise BadResource(f"kind {kind.name} has no {name}; {hint}", name)
     stated = {names[name]: value for name, value in said.items()}
-    key = _make(key_type, {"netns": "", **stated} if "netns" in key_type._fields else stated, kind.name, only=key_type._fields)
+    key = _make(key_type, dict.fromkeys(_PLACES & set(key_type._fields), "") | stated, kind.name, only=key_type._fields)
     rest = {name: value for name, value in stated.items() if name not in key_type._fields}
     made = _make(row, {**rest, "key": key}, kind.name, discriminator=str(stated.get("type", "")))
     if stated.get("adopt") is True:
@@ -81,7 +82,7 @@ def resource_row(kind: Kind[Any], said: Mapping[str, Any]) -> Any:
 
 def _stated(key_fields: tuple[str, ...]) -> tuple[str, ...]:
     """The parts of a key that a person states: where its owner looks is not for rows by hand to say."""
-    return tuple(name for name in key_fields if name != "netns")
+    return tuple(name for name in key_fields if name not in _PLACES)
 
 
 def attributes(kind: Kind[Any]) -> tuple[str, ...]:

@@ -52,6 +52,9 @@ class FileKind(Kind[File]):
             raise BadValue(f"found {row.type}; plumbline makes regular files only: leave it out", "type")
         return row._replace(content=as_bytes(row.content))
 
+    def below(self, row: File, root: str) -> File:
+        return row._replace(key=FileKey(root + row.key.path))
+
     def assign(self, wanted: Iterable[File], seen: Sequence[File]) -> Iterable[File]:
         return (row._replace(staged=staging(row)) for row in wanted)
 
