@@ -31,6 +31,10 @@ class Remembered(Kind[Route]):
     def observe(self, io: Any, scope: Any) -> list[Route]:
         return list(self.kernel.values())
 
+    def decoded(self, netns: str, request: Any, decode: Any) -> list[Any]:
+        """It has no devices."""
+        return []
+
     def owner(self, row: Route, seen: Any) -> Owner:
         return Owner.OURS
 
