@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
+from itertools import groupby
 from typing import Any
 
 from reconciler.engine.kind import Kind, Kinds
@@ -16,16 +17,29 @@ RESTORES = "was there before the change"
 def inverse(kinds: Kinds, renderer: Renderer, actions: Sequence[Action], seen: Seen, ground: Set[Ref]) -> list[Action]:
     """What undoes `actions`, in order.
 
-    First each of them the other way round, the last one first. Then everything that
+    First each of them the other way round, the last one first; but what was updated
+    goes back in the order of the plan, in which nothing is named before it is there
+    (a route's gateway may be reached by another one). Then everything that
     hangs on the devices of `ground` is put back as it was seen, whoever made it: the kernel
     takes routes and addresses along without a word. Lines for what is still there are
     refused by the kernel, and that is as it should be: the way back has to work from
     the middle of the change too.
     """
-    flipped = [_flipped(kinds[action.change.kind], action) for action in reversed(actions) if _leaves_a_trace(kinds, action)]
+    traced = [action for action in actions if _leaves_a_trace(kinds, action)]
+    flipped = [_flipped(kinds[action.change.kind], action) for action in _backwards(kinds, traced)]
     known = {action.ref for action in flipped if action.verb is not Verb.DELETE}
     restored = _restored(kinds, seen, ground, known)
     return [action for action in renderer.render([*flipped, *restored]) if action.lines]
+
+
+def _backwards(kinds: Kinds, actions: Sequence[Action]) -> Iterator[Action]:
+    def place(action: Action) -> tuple[str, int, bool]:
+        kind = kinds[action.change.kind]
+        return kind.name, kind.rank_of(action.change.row), action.verb is Verb.DELETE
+
+    for group in reversed([list(group) for _, group in groupby(actions, key=place)]):
+        yield from (action for action in group if action.verb is Verb.UPDATE)
+        yield from (action for action in reversed(group) if action.verb is not Verb.UPDATE)
 
 
 def _leaves_a_trace(kinds: Kinds, action: Action) -> bool:

@@ -39,7 +39,13 @@ def decode(place: Place, buffers: tuple[bytes, ...]) -> Addresses:
         row = _row(place, family, length, flags, scope, index, parts)
         automatic = not flags & IFA_F_PERMANENT or row.proto in KERNEL or (IFA_PROTO not in parts and _link_local(row))
         (found.automatic if automatic else found.stated).append(row)
-    return found
+    return Addresses(_as_made(found.stated), found.automatic)
+
+
+def _as_made(rows: list[Address]) -> list[Address]:
+    """In the order in which they were made, and have to be made again: of IPv6 the kernel tells the newest first (ipv6_link_dev_addr)."""
+    six = [row for row in rows if ":" in row.key.prefix]
+    return [row for row in rows if ":" not in row.key.prefix] + six[::-1]
 
 
 def _row(place: Place, family: int, length: int, flags: int, scope: int, index: int, parts: dict[int, bytes]) -> Address:
