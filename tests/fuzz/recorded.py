@@ -143,7 +143,30 @@ def record() -> None:
         observe_host(io, Node("n1"))
         io.close()
     sh(f"rm -r {folder.removesuffix('/cni/net.d')}")
-    FILE.write_text(json.dumps(io.kept, indent=1) + "\n")
+    FILE.write_text(json.dumps(io.kept | openvswitch_too(), indent=1) + "\n")
+
+
+def openvswitch_too() -> dict[str, Any]:
+    """Bridges and ports of Open vSwitch, as if its database were the machine's own."""
+    from reconciler.engine.kind import Scope
+    from reconciler.engine.model import Wanted
+    from reconciler.engine.observe import observe
+    from reconciler.kinds import all_kinds
+    from tests.namespaces import fresh_namespace
+    from tests.openvswitch import openvswitch
+
+    io = _Recorder()
+    with fresh_namespace() as name, openvswitch(name) as switch:
+        switch.vsctl(
+            "add-br br-int -- set bridge br-int datapath_type=netdev fail_mode=secure protocols=OpenFlow13,OpenFlow15 other_config:forward-bpdu=true "
+            "external_ids:plumbline=underlay external_ids:plumbline-keys=forward-bpdu, -- add-port br-int p0 tag=7 external_ids:plumbline=underlay "
+            "-- set interface p0 type=internal mtu_request=1400 external_ids:iface-id=n1 -- add-br br-theirs -- set bridge br-theirs datapath_type=netdev "
+            "-- add-port br-theirs p1 vlan_mode=native-tagged tag=5 trunks=5,7 -- set interface p1 type=patch options:peer=p2"
+        )
+        seen = observe(all_kinds(), io, Scope(("",), Wanted(), switch.root), ("ovs_bridge", "ovs_port"))
+        assert all(seen.rows(name) for name in seen), seen.observed
+        io.close()
+    return {question.replace(f" --db={switch.socket}", "").replace(switch.root, ""): answer for question, answer in io.kept.items()}
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def _row(root: str, found: Database, bridge: Record) -> OvsBridge:
         database.intent(bridge),
         bridge["datapath_type"] or "system",
         database.one(bridge["fail_mode"], "standalone"),
-        tuple(sorted(database.members(bridge["protocols"]))),
+        tuple(sorted(bridge["protocols"])),
         database.settings(bridge, bridge["other_config"]),
         database.error(found.local(bridge)),
         others=tuple(sorted(port["name"] for port in found.ports_of(bridge) if not database.intent(port))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from reconciler.engine.kind import ObservationFailed, Reader, Scope, ToolMissing
@@ -13,13 +13,47 @@ FOLDER = "/var/run/openvswitch"  # where every distribution has it
 SOCKET = "db.sock"
 NOT_TAKEN = "ovs-vswitchd has not taken it: is it running, and does this kernel have the data path?"
 _TIMEOUT = 5  # seconds; a database that does not answer within them hangs
-_COLUMNS = {
-    "bridge": ("_uuid", "name", "datapath_type", "fail_mode", "protocols", "other_config", "external_ids", "ports"),
-    "port": ("_uuid", "name", "tag", "vlan_mode", "trunks", "external_ids", "interfaces"),
-    "interface": ("_uuid", "name", "type", "options", "mtu_request", "external_ids", "ofport", "error"),
-}
 _LONGEST = 200  # characters of an error
-Record = Mapping[str, Any]  # column to value: a scalar, a tuple for a set, a dict for a map
+Record = Mapping[str, Any]  # column to value: a text, a tuple for a set (of at most one, where it may be empty), a dict for a map
+
+
+def _text(said: Any) -> str:
+    if not isinstance(said, str):
+        raise ValueError(f"found {said!r}, not a text")
+    return said
+
+
+def _map(said: Any) -> dict[str, str]:
+    if not isinstance(said, dict):
+        raise ValueError(f"found {said!r}, not a map")
+    return said
+
+
+def _set_of(kind: type) -> Callable[[Any], tuple[Any, ...]]:
+    def shape(said: Any) -> tuple[Any, ...]:
+        found = said if isinstance(said, tuple) else (said,)  # one element alone is told without its brackets
+        if not all(isinstance(one, kind) for one in found):
+            raise ValueError(f"found {said!r}, not a set of {kind.__name__}")
+        return found
+
+    return shape
+
+
+_TEXTS, _NUMBERS = _set_of(str), _set_of(int)
+_COLUMNS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
+    "bridge": {
+        **{"_uuid": _text, "name": _text, "datapath_type": _text, "fail_mode": _TEXTS, "protocols": _TEXTS},
+        **{"other_config": _map, "external_ids": _map, "ports": _TEXTS},
+    },
+    "port": {
+        **{"_uuid": _text, "name": _text, "tag": _NUMBERS, "vlan_mode": _TEXTS, "trunks": _NUMBERS},
+        **{"external_ids": _map, "interfaces": _TEXTS},
+    },
+    "interface": {
+        **{"_uuid": _text, "name": _text, "type": _text, "options": _map, "mtu_request": _NUMBERS},
+        **{"external_ids": _map, "ofport": _NUMBERS, "error": _TEXTS},
+    },
+}
 
 
 class Database(NamedTuple):
@@ -31,14 +65,14 @@ class Database(NamedTuple):
 
     def ports_of(self, bridge: Record) -> Iterator[Record]:
         """The ports that people made: a bridge's own one, of its name, comes and goes with it."""
-        for uuid in members(bridge["ports"]):
+        for uuid in bridge["ports"]:
             port = self.ports.get(uuid)
             if port is not None and port["name"] != bridge["name"]:
                 yield port
 
     def interfaces_of(self, port: Record) -> list[Record]:
         """One; several in a bond."""
-        return [self.interfaces[uuid] for uuid in members(port["interfaces"]) if uuid in self.interfaces]
+        return [self.interfaces[uuid] for uuid in port["interfaces"] if uuid in self.interfaces]
 
     def local(self, bridge: Record) -> Record | None:
         """The interface by which the node itself takes part in a bridge."""
@@ -91,11 +125,11 @@ def parsed(text: str) -> Database:
     return Database(bridges, ports, interfaces)
 
 
-def _records(table: Any, columns: tuple[str, ...]) -> Iterator[Record]:
-    if not isinstance(table, dict) or sorted(table["headings"]) != sorted(columns):
+def _records(table: Any, shapes: Mapping[str, Callable[[Any], Any]]) -> Iterator[Record]:
+    if not isinstance(table, dict) or set(table["headings"]) != set(shapes):
         raise ValueError("ovs-vsctl printed other columns than it was asked for")
     for row in table["data"]:
-        yield {name: _value(value) for name, value in zip(table["headings"], row, strict=True)}
+        yield {name: shapes[name](_value(value)) for name, value in zip(table["headings"], row, strict=True)}
 
 
 def _value(said: Any) -> Any:
@@ -112,14 +146,9 @@ def _value(said: Any) -> Any:
     raise ValueError(f"{what!r} is no value of OVSDB")
 
 
-def members(value: Any) -> tuple[Any, ...]:
-    """A set, of which one element alone is told without its brackets."""
-    return value if isinstance(value, tuple) else (value,)
-
-
-def one(value: Any, absent: Any) -> Any:
+def one(value: tuple[Any, ...], absent: Any) -> Any:
     """The value of a column that may be empty."""
-    return absent if value == () else value
+    return value[0] if value else absent
 
 
 def intent(record: Record) -> str:
@@ -136,8 +165,6 @@ def settings(record: Record, said: Mapping[str, str]) -> tuple[Setting, ...]:
 
 def error(interface: Record | None) -> str:
     """What ovs-vswitchd says is wrong with an interface; empty when it works."""
-    if interface is None or interface["ofport"] == ():
-        told = one(interface["error"], NOT_TAKEN) if interface is not None else NOT_TAKEN
-    else:
-        told = one(interface["error"], "")
-    return " ".join(str(told).split())[:_LONGEST]
+    taken = interface is not None and interface["ofport"]
+    told = one(interface["error"], "") if interface is not None else ""
+    return " ".join((told or ("" if taken else NOT_TAKEN)).split())[:_LONGEST]

@@ -100,7 +100,7 @@ def _row(root: str, found: Database, bridge: str, port: Record) -> OvsPort:
         (interface["type"] or "system") if interface else BOND,
         effective_mode(database.one(port["vlan_mode"], ""), tag is not None),
         tag or 0,
-        tuple(sorted(database.members(port["trunks"]))),
+        tuple(sorted(port["trunks"])),
         interface["options"].get("peer", "") if interface else "",
         database.one(interface["mtu_request"], 0) if interface else 0,
         database.settings(port, interface["external_ids"]) if interface else (),
