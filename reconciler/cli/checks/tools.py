@@ -35,6 +35,7 @@ TOOLS = (
     _Tool("bridge", "iproute2", ("-V",), frozenset({"fdb", "link"})),
     _Tool("sysctl", "procps", ("-V",), frozenset({"sysctl"})),
     _Tool("wg", "wireguard-tools", ("--version",), frozenset({"wireguard", "wg_peer"})),
+    _Tool("ovs-vsctl", "openvswitch-switch", ("--version",), frozenset({"ovs_bridge", "ovs_port"})),
     _Tool("nft", "nftables", ("-v",), frozenset({"nft", "nft_rule"})),
 )
 _TELLS = {"ip": "iproute2", "nft": "nft"}  # whose version stands for a name in the attribute tables
