@@ -17,17 +17,16 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from reconciler.kernel.files import NEW, write_private
 
 FOLDER = "/var/lib/plumbline"
 VERSION = 1
 MAX_BYTES = 256 << 20
 LAST_GOOD, PENDING, CONFIRM, LOCK = "last-good", "pending.json", "confirm-", "lock"
-_NEW = ".new-"
 _FLOCK = struct.Struct("=hhxxxxqqixxxx")  # struct flock of 64-bit systems: type, whence, start, length, pid (fcntl(2))
 
 
@@ -75,7 +74,7 @@ class StateFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.fcntl(self._lock, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, 0, 0, 0, 0))
-            for left in self.path.glob(f"{_NEW}*"):
+            for left in self.path.glob(f"{NEW}*"):
                 left.unlink()  # of one that was killed while it wrote
         except BlockingIOError:
             self.close()
@@ -159,26 +158,6 @@ class StateFolder:
 
     def _note(self, about: str, problem: str) -> None:
         self._problems[about] = problem
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, on the disk before it gets its name. Raises OSError; nothing is left behind then."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_NEW)  # 0600
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)  # the name too
-    finally:
-        os.close(folder)
 
 
 def read_kept(path: Path) -> Kept | None:
