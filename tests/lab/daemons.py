@@ -35,7 +35,7 @@ class Daemon:
             *("--config", str(config), "--node", node, "--root", lab.root(node), "--listen", f"127.0.0.1:{PORT}"),
         ]
         with self._log.open("a") as log:
-            self.process = subprocess.Popen(command, cwd=code, env={**os.environ, "PYTHONPATH": str(code)}, stderr=log)
+            self.process = subprocess.Popen(command, cwd=code, env=_environment(lab, node, code), stderr=log)
 
     def get(self, path: str) -> str:
         """What it answers; empty while it does not."""
@@ -84,6 +84,11 @@ class Daemon:
 
     def _why(self) -> str:
         return f"{self.node} is not as it should be: {self.get('/status')}\n{self._log.read_text()[-4000:]}"
+
+
+def _environment(lab: Lab, node: str, code: Path) -> dict[str, str]:
+    """Its own version's code; its own state too, said so that a version without the option does not mind."""
+    return {**os.environ, "PYTHONPATH": str(code), "PLUMBLINE_STATE": f"{lab.root(node)}/var/lib/plumbline"}
 
 
 class Cluster:
