@@ -110,7 +110,21 @@ def sound(plan: Plan, tmp: Path) -> None:
     script = write_plan(plan, tmp, "a file")
     for run in script.read_text().splitlines():
         assert run.startswith(
-            ("#", "set -eu", "cd ", "echo 'not to be run", "install -D", "ip ", "bridge ", "nft ", "sysctl ", "mv ", "rm ", "nsenter ", "ovs-vsctl ")
+            (
+                "#",
+                "set -eu",
+                "cd ",
+                "echo 'not to be run",
+                "install -D",
+                "ip ",
+                "bridge ",
+                "nft ",
+                "sysctl ",
+                "mv ",
+                "rm ",
+                "nsenter ",
+                "ovs-vsctl ",
+            )
         ), run
     subprocess.run(["sh", "-n", str(script)], check=True)
 
