@@ -28,8 +28,14 @@ def inverse(kinds: Kinds, renderer: Renderer, actions: Sequence[Action], seen: S
     traced = [action for action in actions if _leaves_a_trace(kinds, action)]
     flipped = [_flipped(kinds[action.change.kind], action) for action in _backwards(kinds, traced)]
     known = {action.ref for action in flipped if action.verb is not Verb.DELETE}
-    restored = _restored(kinds, seen, ground, known)
-    return [action for action in renderer.render([*flipped, *restored]) if action.lines]
+    found: list[Action] = []
+    for action in flipped:
+        found.append(action)
+        if action.verb is Verb.CREATE:  # what hung on it went without a line, and others lean on that
+            found += _restored(kinds, seen, {action.ref}, known)
+    settled = {action.ref for action in found if action.note == RESTORES or action.verb is Verb.UPDATE}
+    found += _restored(kinds, seen, ground, settled)  # once more what may have leaned on one that came after it
+    return [action for action in renderer.render(found) if action.lines]
 
 
 def _backwards(kinds: Kinds, actions: Sequence[Action]) -> Iterator[Action]:

@@ -127,24 +127,31 @@ def _advertised(host: Host | None, *devices: str) -> bool:
 def _routes(context: Context, one: Bridged, origin: Origin) -> Iterator[Any]:
     """The node's gateway by an on-link host route and a permanent neighbour, its subnet, and the others' subnets by the gateway."""
     said, node = one.spec, context.facts.nodes.get(context.node)
-    subnets = node.pod_cidrs if node else ()
     gateway = said.gateways.get(context.node)
-    address = gateway.address or next((str(next(ip_network(cidr).hosts())) for cidr in subnets), "") if gateway else ""
-    if gateway and address:
-        yield Neighbour(NeighbourKey("", one.name, address), gateway.mac, origin=(origin,))
-        yield route("", f"{address}/{128 if ':' in address else 32}", dev=one.name, origin=(origin,))
-    if said.node_subnet:
-        yield from (route("", cidr, dev=one.name, origin=(origin,)) for cidr in subnets)
+    if gateway is None:
+        if said.cluster_subnets:
+            yield _without(context, one, "")
+        return
+    subnets = gateway.subnets if gateway.subnets is not None else node.pod_cidrs if node else ()
+    address = gateway.address or next((str(next(ip_network(cidr).hosts())) for cidr in subnets), "")
+    if not address:
+        yield _without(context, one, f".address, or nodes.{context.node}.podCIDRs")
+        return
+    yield Neighbour(NeighbourKey("", one.name, address), gateway.mac, origin=(origin,))
+    yield route("", f"{address}/{128 if ':' in address else 32}", dev=one.name, origin=(origin,))
+    for cidr in subnets:
+        yield route("", cidr, dev=one.name, origin=(origin,))
     for cidr in said.cluster_subnets:
-        if address and (":" in address) is (":" in cidr):
+        if (":" in address) is (":" in cidr):
             yield route("", cidr, via=address, dev=one.name, origin=(origin,))
-        elif not address:
-            yield Remark(
-                f"{cidr} has no way from {context.node}: say {NAME}.{one.name}.gateways.{context.node}.mac"
-                + ("" if subnets else f" and address, or nodes.{context.node}.podCIDRs"),
-                context.where((NAME, one.name, "clusterSubnets")),
-                error=True,
-            )
+
+
+def _without(context: Context, one: Bridged, part: str) -> Remark:
+    return Remark(
+        f"no gateway leads from {context.node} to the other nodes' subnets: say {NAME}.{one.name}.gateways.{context.node}{part}",
+        context.where((NAME, one.name, "gateways")),
+        error=True,
+    )
 
 
 def _moves(context: Context, host: Host, wanted: set[str]) -> Iterator[Any]:

@@ -61,7 +61,8 @@ class Gateway(Section):
     """The router of one node's subnet: an on-link host route and a permanent neighbour lead to it."""
 
     mac: GatewayMac
-    address: GatewayAddress | None = None  # None: the first address of the node's first pod CIDR, as routers usually have it
+    address: GatewayAddress | None = None  # None: the first one of the first subnet, as routers usually have it
+    subnets: list[Cidr] | None = None  # on the bridge's own wire; None: the node's pod CIDRs
 
 
 class Underlay(Section):
@@ -75,7 +76,6 @@ class Underlay(Section):
     ports: dict[InterfaceName, Port] = Field(default_factory=dict)
     gateways: dict[NodeName, Gateway] = Field(default_factory=dict)
     cluster_subnets: list[Cidr] = Field(default_factory=list)  # by the node's gateway
-    node_subnet: bool = False  # the node's pod CIDRs are on the bridge's own wire
     filter_vlan_tagged: bool | None = None  # net.bridge.bridge-nf-filter-vlan-tagged; None: not managed
     node_selector: dict[str, str] = Field(default_factory=dict)  # labels that a node must have, all of them
 
