@@ -156,7 +156,7 @@ def start_daemons(lab: Lab, config: Path, nodes: Iterable[str], facts: Iterable[
         command = [
             *("nsenter", f"--net=/run/netns/{lab.topology.machine(node).netns}", sys.executable, "-m", "reconciler.cli", "run"),
             *("--config", str(config), "--node", node, "--root", lab.root(node), "--listen", f"127.0.0.1:{PORT}"),
-            *("--state", f"{lab.root(node)}/var/lib/plumbline"),  # whatever the environment says: two daemons share none
+            *("--state", str(folder / "state")),  # whatever the environment says: two daemons share none
             *(word for path in facts for word in ("--facts", str(path))),
         ]
         environment = {**os.environ, TEMPLATE: _template(lab, node)}

@@ -88,7 +88,7 @@ class Daemon:
 
 def _environment(lab: Lab, node: str, code: Path) -> dict[str, str]:
     """Its own version's code; its own state too, said so that a version without the option does not mind."""
-    return {**os.environ, "PYTHONPATH": str(code), "PLUMBLINE_STATE": f"{lab.root(node)}/var/lib/plumbline"}
+    return {**os.environ, "PYTHONPATH": str(code), "PLUMBLINE_STATE": str(lab.node_folder(node) / "state")}
 
 
 class Cluster:
