@@ -107,17 +107,27 @@ def _settings(context: Context, one: Bridged, origin: Origin) -> Iterator[Sysctl
     said = one.spec
     if said.filter_vlan_tagged is not None:
         yield sysctl("", "net.bridge.bridge-nf-filter-vlan-tagged", said.filter_vlan_tagged)._replace(origin=(origin,))
-    if said.adopt or one.uplink is None:
+    if one.uplink is None:
+        return
+    if one.uplink.accept_ra:  # what is advertised on the wire is for the bridge: no default route by way of the next one
+        for peer in (port.peer for port in said.ports.values() if port.peer):
+            yield sysctl("", _of_device("ipv6.accept_ra", peer), "0")._replace(origin=(origin._replace(what=f"{one.name}, {peer}"),))
+    if said.adopt:
         return
     values = dict(one.uplink.settings)
     if one.uplink.accept_ra:
         values["ipv6.accept_ra"] = "2" if _advertised(context.facts.host, said.uplink, one.name) else one.uplink.accept_ra
         values["ipv6.accept_dad"] = "0"  # the same MAC and addresses as before, in the same place: packets need not wait
     for setting, value in values.items():
-        family, _, word = setting.partition(".")
-        name = f"net.{family}.conf.{one.name.replace('.', '/')}.{word}"
+        name = _of_device(setting, one.name)
         if name not in context.spec.sysctls:
             yield sysctl("", name, value)._replace(origin=(origin._replace(what=f"{one.name}, as on {said.uplink}"),))
+
+
+def _of_device(setting: str, device: str) -> str:
+    """ "ipv4.rp_filter" of a device, as sysctl(8) has it."""
+    family, _, word = setting.partition(".")
+    return f"net.{family}.conf.{device.replace('.', '/')}.{word}"
 
 
 def _advertised(host: Host | None, *devices: str) -> bool:

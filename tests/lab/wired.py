@@ -30,7 +30,9 @@ from tests.namespaces import fresh_namespace, sh
 PORT = 7007
 WAIT = 20.0  # seconds for what is a matter of milliseconds
 WARM = 20  # answers before a change and after it
+SOLICITATION = 133  # ND_ROUTER_SOLICIT
 PAUSE = 0.001  # seconds between two packets of a stream
+LATE = 20  # times a tenth of a second: an echo on a busy machine is late, not lost
 _NUMBER = struct.Struct("!Q")
 
 
@@ -90,8 +92,8 @@ def apply(network: Network, node: str, root: str = "") -> Applied:
         io.close()
 
 
-def dumps() -> list[str]:
-    """Everything that a takeover may touch, without what changes by itself."""
+def dumps(of_the_kernel: bool = True) -> list[str]:
+    """Everything that a takeover may touch, without what changes by itself; or without the link-local addresses, which the kernel makes."""
     said = sh("""
     ip -br link | awk '{sub("@if.*", "", $1); print $1}' | sort; bridge -d link | sed 's/^[0-9]*: //' | paste - - | sort
     for dev in eth1 $(ip -br link show type bridge | cut -d' ' -f1 | sort); do ip addr show dev $dev; done
@@ -101,6 +103,7 @@ def dumps() -> list[str]:
         line
         for line in said.splitlines()
         if " table local " not in line and "fe80::/64 dev" not in line and not line.startswith(("multicast", "local", "anycast"))
+        if of_the_kernel or "inet6 fe80::" not in line
     )
     return [re.sub(r" tentative| linkdown|state \w+ | dadfailed|^\d+: |@[\w-]+", "", line) for line in lines]
 
@@ -125,6 +128,7 @@ def stream(outside: str, address: str) -> Iterator[Stream]:
     with ExitStack() as held:
         with entered(outside):
             server, echo = (held.enter_context(socket.socket(family, kind)) for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM))
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for one in (server, echo):
             one.bind((address, PORT))
         server.listen()
@@ -134,15 +138,16 @@ def stream(outside: str, address: str) -> Iterator[Stream]:
         answering = held.enter_context(server.accept()[0])
         for one in (client, answering):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for one in (answering, echo, client):
+        for one in (answering, client):
             one.settimeout(WAIT)
-        probe.settimeout(0.1)  # nothing is under way for longer
-        found, over = Stream(address), threading.Event()
+        for one in (echo, probe):
+            one.settimeout(0.1)
+        found, over, counted = Stream(address), threading.Event(), threading.Event()
         threads = [
             threading.Thread(target=call, daemon=True)
             for call in (
                 lambda: _echo_stream(answering),
-                lambda: _echo_packets(echo),
+                lambda: _echo_packets(echo, counted),
                 lambda: _speak(client, probe, over, found),
                 lambda: _hear(client, found),
                 lambda: _count(probe, over, found),
@@ -155,12 +160,11 @@ def stream(outside: str, address: str) -> Iterator[Stream]:
         heard = found.answers
         until(lambda: found.answers > heard + WARM, WAIT, lambda: f"{address} does not answer any more: {found}")
         over.set()
-        threads[2].join()
-        threads[3].join()
-        threads[4].join()
-        for one in (answering, echo):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        for thread in threads[2:]:
+            thread.join()
+        counted.set()
+        for thread in threads:  # who still reads keeps the port
+            thread.join()
 
 
 def _echo_stream(connection: socket.socket) -> None:
@@ -170,9 +174,9 @@ def _echo_stream(connection: socket.socket) -> None:
         connection.shutdown(socket.SHUT_WR)
 
 
-def _echo_packets(connection: socket.socket) -> None:
-    with suppress(OSError):
-        while True:
+def _echo_packets(connection: socket.socket, counted: threading.Event) -> None:
+    while not counted.is_set():
+        with suppress(OSError):
             data, sender = connection.recvfrom(64)
             connection.sendto(data, sender)
 
@@ -201,12 +205,46 @@ def _hear(client: socket.socket, found: Stream) -> None:
 
 def _count(probe: socket.socket, over: threading.Event, found: Stream) -> None:
     heard = set()
-    while True:
+    quiet = 0  # timeouts since the last packet was sent
+    while quiet < LATE and not (over.is_set() and found.sent and len(heard) == found.sent):
         try:
             heard.add(probe.recv(64))
         except TimeoutError:
-            if over.is_set():
-                break
+            quiet += over.is_set()
         except OSError:
             continue  # an ICMP error
     found.lost = found.sent - len(heard)
+
+
+PREFIX = "2001:db8:77::"
+
+
+@contextmanager
+def router(wired: Wire) -> Iterator[None]:
+    """The gateway advertises itself and a prefix, once now and to whoever solicits (RFC 4861, sections 4.1, 4.2, 4.6.2)."""
+    with entered(wired.outside):
+        asked = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        index = socket.if_nametoindex("wire")
+        sh(f"sysctl -qw net.ipv6.conf.all.forwarding=1; ip addr add {PREFIX}1/64 dev wire nodad")
+    with asked:
+        asked.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        asked.setsockopt(
+            socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, "ff02::2") + struct.pack("@I", index)
+        )
+        prefix = struct.pack("!BBBBIII16s", 3, 4, 64, 0xC0, 7200, 3600, 0, socket.inet_pton(socket.AF_INET6, PREFIX))
+        advertisement = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + prefix
+        over = threading.Event()
+        asked.settimeout(0.1)
+
+        def answer() -> None:
+            asked.sendto(advertisement, ("ff02::1", 0, 0, index))
+            while not over.is_set():
+                with suppress(TimeoutError):
+                    if asked.recv(1500)[0] == SOLICITATION:
+                        asked.sendto(advertisement, ("ff02::1", 0, 0, index))
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield
+        over.set()
+        thread.join()

@@ -60,7 +60,7 @@ def scope(switch: OpenVSwitch, *rows: Any) -> Scope:
 
 def veth() -> list[Any]:
     return [
-        resource_row(KINDS["link"], {"name": name, "type": "veth", "peer": peer, "up": True})
+        resource_row(KINDS["link"], {"name": name, "type": "veth", "peer": peer, "up": True, "master": ""})
         for name, peer in (("br-int-veth", "breth1-veth"), ("breth1-veth", "br-int-veth"))
     ]
 
