@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the maps of services hold: the contract between the programs and whoever fills the maps.
+ *
+ * The names end in the version of this layout. A change of any struct here, or of what a field means, is a new
+ * version with maps of its own; reconciler/kinds/bpf_map_entry/layout.py says the same in Python, and a test holds
+ * both against the BTF of the built objects.
+ *
+ * Addresses are 16 bytes in network order, IPv4 ones as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2): one table serves both
+ * families, and sockets of IPv6 that speak IPv4. Ports are in network order, everything else in the host's.
+ */
+#ifndef PLUMBLINE_LAYOUT_H
+#define PLUMBLINE_LAYOUT_H
+
+#define PL_VERSION 1
+
+struct pl_addr {
+	__u8 bytes[16];
+};
+
+/* Who asks. */
+enum pl_scope {
+	PL_INSIDE = 0, /* pods and processes of this node, at their sockets */
+	PL_OUTSIDE = 1, /* packets that come in by a device */
+};
+
+/* pl_front_1, hash: where a service is reached. */
+struct pl_front {
+	struct pl_addr addr;
+	__be16 port;
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 scope; /* enum pl_scope */
+};
+
+enum pl_service_flags {
+	PL_KEEP_CLIENT = 1, /* externalTrafficPolicy: Local: the source address stays as it is */
+	PL_DROP_EMPTY = 2, /* without backends nothing is answered; else refused: another node may have some */
+};
+
+struct pl_service {
+	__u32 id; /* of the list of backends; several fronts may share one */
+	__u32 count; /* backends: slots 0 to count - 1; 0: none is ready */
+	__u32 affinity; /* seconds that a client stays with its backend; 0: does not */
+	__u32 flags; /* enum pl_service_flags */
+};
+
+/* pl_back_1, hash: the backends of a list. */
+struct pl_slot {
+	__u32 id;
+	__u32 slot;
+};
+
+enum pl_backend_flags {
+	PL_HERE = 1, /* a pod or process of this very node */
+};
+
+struct pl_backend {
+	struct pl_addr addr;
+	__be16 port;
+	__u8 flags; /* enum pl_backend_flags */
+	__u8 unused; /* 0 */
+};
+
+/* pl_count_1, percpu hash: by list; written by the programs alone. */
+struct pl_count {
+	__u64 connections; /* socket level: connects and first datagrams; device level: flows */
+	__u64 packets; /* device level, both directions */
+	__u64 bytes;
+};
+
+/* pl_drop_1, percpu array of __u64: packets and calls that went nowhere. */
+enum pl_drop {
+	PL_DROP_NO_BACKEND = 0,
+	PL_DROP_NO_FIRST_FRAGMENT = 1,
+	PL_DROP_MALFORMED = 2,
+	PL_DROP_NO_PORT = 3, /* every source port tried is in use */
+	PL_DROP_NO_SOURCE = 4, /* the kernel names no source address for the way out */
+	PL_DROP_MAP_FULL = 5,
+	PL_DROP_REASONS = 6,
+};
+
+/* Program arrays, one for each hook: pl_j_connect4_1 does not fit into 15 bytes, so the hooks have short names. */
+enum pl_device_slot {
+	PL_SLOT_INGRESS = 0,
+	PL_SLOT_EGRESS = 1,
+	/* further ones are the device programs' own affair: a program that became too long for one verifier run */
+	PL_SLOTS = 8,
+};
+
+#endif
