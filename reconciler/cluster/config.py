@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 SUFFIXES = (".yaml", ".yml", ".json")
 POLL = 2.0  # seconds between looks (a stat per file) for file systems that send no events, and changes before a watch began
 GRACE = 2.0  # seconds that a path may be missing before that counts as its content
-_SETTLE, _AT_MOST = 0.05, 0.5  # seconds: a change is reported after a pause of this, or after this at most
+_SETTLE, _AT_MOST = 0.01, 0.5  # seconds: a change is reported after a pause of this, or after this at most
 
 
 class Content(NamedTuple):

@@ -19,7 +19,7 @@ from reconciler.facts.lint import lint
 from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts, Host, Node, Pod
-from reconciler.facts.nodes import BadNode
+from reconciler.facts.nodes import BadNode, KnownNodes
 from reconciler.facts.pods import pods_of
 from reconciler.intents import Compiled, Context, Memo, compile_node
 from reconciler.spec.load import Loaded, load_texts, read_texts
@@ -119,12 +119,12 @@ def unpack_inputs(settings: Settings, body: bytes) -> FileInputs:
     return _judged(settings, loaded, packed.facts, packed.texts)._replace(stale=True)
 
 
-def load_inputs(settings: Settings, memo: Memo | None = None) -> FileInputs:
-    """Read and judge everything at one moment. Raises Rejected. `memo`: of the compilations before."""
+def load_inputs(settings: Settings, memo: Memo | None = None, known: KnownNodes | None = None) -> FileInputs:
+    """Read and judge everything at one moment. Raises Rejected. `memo`, `known`: of the times before."""
     paths = (settings.config, *settings.facts)
     before = read_content(paths)
     for _ in range(_TRIES):
-        inputs = _load(settings)
+        inputs = _load(settings, known)
         now = read_content(paths)
         if now == before:
             return inputs._replace(memo=memo)
@@ -132,13 +132,13 @@ def load_inputs(settings: Settings, memo: Memo | None = None) -> FileInputs:
     raise Rejected((f"{settings.config}: the content changed {_TRIES} times while it was read",))
 
 
-def _load(settings: Settings) -> FileInputs:
+def _load(settings: Settings, known: KnownNodes | None) -> FileInputs:
     """A node that cannot be read is not left out: to its peers that would mean to remove all that leads to it."""
     try:
         texts = tuple(read_texts(settings.config))
         loaded = load_texts(texts)
         objects = [thing for path in settings.facts for thing in read_manifests(path)]
-        nodes, wrong = nodes_of(objects)
+        nodes, wrong = nodes_of(objects, known)
         pods, wrong_pods = pods_of(objects)
         facts = build_facts(loaded, nodes, pods=pods)
     except SpecError as error:

@@ -33,6 +33,7 @@ from reconciler.daemon.status import LastRound, Status, after
 from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import Action, Wanted
 from reconciler.engine.round import Failure
+from reconciler.facts.nodes import KnownNodes
 from reconciler.intents import Memo
 from reconciler.kernel.events import EventSocket
 from reconciler.kernel.folders import FolderEvents
@@ -75,7 +76,7 @@ class _ListeningNode(KernelNode):
 def run(settings: Settings) -> int:
     """Keep this node true until SIGTERM or SIGINT. Exit status: 0 asked to stop, 1 it could not start or go on."""
     log = make_logger(sys.stderr, json=settings.json_logs, verbose=settings.verbose, node=settings.node)
-    memo = Memo()
+    memo, known = Memo(), KnownNodes()
     with ExitStack() as held:
         try:
             if not settings.dry_run:
@@ -90,7 +91,7 @@ def run(settings: Settings) -> int:
             trials = Trials(settings.state, all_kinds()) if settings.state and not settings.dry_run else None
             if trials is not None and trials.resume():
                 log.warning("a change was undone", why="nobody confirmed it before it ended", do="plumbline status shows its digest")
-            daemon = Daemon(settings, log, lambda: load_inputs(settings, memo), keeper, trials)
+            daemon = Daemon(settings, log, lambda: load_inputs(settings, memo, known), keeper, trials)
             held.callback(daemon.close)
             http = HttpServer(settings.listen, daemon.answer)
             held.callback(http.close)

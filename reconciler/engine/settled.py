@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import compress, count
+from operator import is_not
 from typing import Any, NamedTuple
 
 from reconciler.engine.kind import Kinds
@@ -39,5 +41,19 @@ class Settled(NamedTuple):
 
 def _apart(before: Collection[Any], now: Collection[Any]) -> list[Any]:
     """The objects that are only on one side, those of the later one first."""
+    before, now = _middles(list(before), list(now))
     old, new = set(map(id, before)), set(map(id, now))
     return [row for row in now if id(row) not in old] + [row for row in before if id(row) not in new]
+
+
+def _middles(before: list[Any], now: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Both without the objects that they begin and end with alike: mostly that leaves next to nothing to tell apart."""
+    start = _alike(before, now)
+    before, now = before[start:], now[start:]
+    end = _alike(before[::-1], now[::-1])
+    return before[: len(before) - end], now[: len(now) - end]
+
+
+def _alike(before: list[Any], now: list[Any]) -> int:
+    """How many objects both begin with."""
+    return next(compress(count(), map(is_not, before, now)), min(len(before), len(now)))

@@ -6,20 +6,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.facts.model import Facts, Host, Node, Pod
-from reconciler.facts.nodes import BadNode, endpoints, node_addresses, parse_node
+from reconciler.facts.nodes import BadNode, KnownNodes, endpoints, node_addresses, parse_node
 from reconciler.spec.load import Loaded
 from reconciler.spec.model import NodeSpec
 
 
-def nodes_of(objects: Iterable[tuple[Mapping[str, Any], str]]) -> tuple[list[Node], list[str]]:
+def nodes_of(objects: Iterable[tuple[Mapping[str, Any], str]], known: KnownNodes | None = None) -> tuple[list[Node], list[str]]:
     """The Nodes among Kubernetes objects, and what is wrong with those that are left out."""
+    parse = known.node if known is not None else parse_node
     nodes: dict[str, Node] = {}
     wrong: list[str] = []
     for thing, where in objects:
         if thing.get("kind") != "Node":
             continue
         try:
-            node = parse_node(thing, where)
+            node = parse(thing, where)
         except BadNode as error:
             wrong.append(f"{where}: {error}; the node is left out")
             continue

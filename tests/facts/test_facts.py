@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from reconciler.facts.lint import lint
 from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Endpoint, Node, NodeAddress
-from reconciler.facts.nodes import BadNode, parse_node
+from reconciler.facts.nodes import BadNode, KnownNodes, parse_node
 from reconciler.spec.load import load_text
 
 HEAD = "apiVersion: plumbline.dev/v1alpha1\nkind: ClusterNetwork\n"
@@ -83,6 +84,39 @@ def test_a_bad_node_names_the_node_and_the_field(change: dict[str, Any], says: s
     with pytest.raises(BadNode) as error:
         parse_node({**node("n1"), **change})
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metadata": {"name": "n1", "labels": {"a": "b"}}},
+        {"metadata": {"name": "n1", "annotations": {"plumbline.dev/site": "cloud"}}},
+        {"metadata": {"name": "n2"}},
+        {"spec": {"podCIDRs": ["10.244.9.0/24"]}},
+        {"spec": {"podCIDR": "10.244.9.0/24"}},
+        {"spec": []},
+        {"status": {"addresses": [{"type": "InternalIP", "address": "10.0.9.9"}]}},
+        {"status": {"addresses": [{"type": "ExternalIP", "address": "203.0.113.9"}]}},
+        {"status": {}},
+        {"metadata": None},
+    ],
+)
+def test_a_node_that_was_read_before_is_the_very_same_until_it_says_something_else(change: dict[str, Any]) -> None:
+    known = KnownNodes()
+    before = known.node(node("n1"), "a")
+    assert known.node(node("n1"), "a") is before
+    assert known.node(node("n1"), "b") == parse_node(node("n1"), "b")
+    changed = {**node("n1"), **change}
+
+    def read(parse: Callable[[Mapping[str, Any], str], Node]) -> Node | str:
+        try:
+            return parse(changed, "a")
+        except BadNode as error:
+            return str(error)
+
+    assert read(known.node) == read(parse_node)
+    assert read(parse_node) != before
+    assert known.node(node("n1"), "a") == before
 
 
 def test_a_bad_node_does_not_hide_the_others() -> None:
