@@ -20,6 +20,7 @@ from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts, Host, Node
 from reconciler.facts.pods import pods_of
+from reconciler.facts.services import services_of
 from reconciler.intents import Compiled, Context, IntentError, Remark, compile_node
 from reconciler.intents.blank import blank_node
 from reconciler.kinds import all_kinds
@@ -78,18 +79,19 @@ def read_inputs(path: str | os.PathLike[str], facts: Sequence[str | os.PathLike[
         objects = [thing for one in facts for thing in read_manifests(one)]
         nodes, wrong = nodes_of(objects)
         pods, wrong_pods = pods_of(objects)
+        services, wrong_services = services_of(objects)
     except SpecError as error:
         raise CannotGoOn(str(problem) for problem in error.problems) from None
     except BadManifest as error:
         raise CannotGoOn([str(error)]) from None
     if wrong:
         raise CannotGoOn(wrong)
-    built = build_facts(loaded, nodes, pods=pods)
+    built = build_facts(loaded, nodes, pods=pods, services=services)
     found = lint(loaded, built)
     errors = [str(problem) for problem in found if problem.severity == "error"]
     if errors:
         raise CannotGoOn(errors)
-    return Inputs(loaded, built, (*found, *(Remark(one) for one in wrong_pods)))
+    return Inputs(loaded, built, (*found, *(Remark(one) for one in (*wrong_pods, *wrong_services))))
 
 
 def this_node(inputs: Inputs, said: str | None) -> str:

@@ -21,6 +21,7 @@ from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts, Host, Node, Pod
 from reconciler.facts.nodes import BadNode, KnownNodes
 from reconciler.facts.pods import pods_of
+from reconciler.facts.services import services_of
 from reconciler.intents import Compiled, Context, Memo, compile_node
 from reconciler.spec.load import Loaded, load_texts, read_texts
 from reconciler.spec.problems import SpecError
@@ -140,7 +141,8 @@ def _load(settings: Settings, known: KnownNodes | None) -> FileInputs:
         objects = [thing for path in settings.facts for thing in read_manifests(path)]
         nodes, wrong = nodes_of(objects, known)
         pods, wrong_pods = pods_of(objects)
-        facts = build_facts(loaded, nodes, pods=pods)
+        services, wrong_services = services_of(objects)
+        facts = build_facts(loaded, nodes, pods=pods, services=services)
     except SpecError as error:
         raise Rejected(tuple(str(problem) for problem in error.problems)) from error
     except (BadManifest, BadNode) as error:
@@ -148,7 +150,7 @@ def _load(settings: Settings, known: KnownNodes | None) -> FileInputs:
     if wrong:
         raise Rejected(tuple(wrong))
     inputs = _judged(settings, loaded, facts, texts)
-    return inputs._replace(warnings=(*inputs.warnings, *wrong_pods))
+    return inputs._replace(warnings=(*inputs.warnings, *wrong_pods, *wrong_services))
 
 
 def _judged(settings: Settings, loaded: Loaded, facts: Facts, texts: Texts) -> FileInputs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reconciler.facts.model import Facts, Host, Node, Pod
+from reconciler.facts.model import Facts, Host, Node, Pod, Service
 from reconciler.facts.nodes import BadNode, KnownNodes, endpoints, node_addresses, parse_node
 from reconciler.spec.load import Loaded
 from reconciler.spec.model import NodeSpec
@@ -30,12 +30,18 @@ def nodes_of(objects: Iterable[tuple[Mapping[str, Any], str]], known: KnownNodes
     return list(nodes.values()), wrong
 
 
-def build_facts(loaded: Loaded, nodes: Iterable[Node], host: Host | None = None, pods: tuple[Pod, ...] | None = None) -> Facts:
-    """All nodes by name, and the pods as they are."""
+def build_facts(
+    loaded: Loaded,
+    nodes: Iterable[Node],
+    host: Host | None = None,
+    pods: tuple[Pod, ...] | None = None,
+    services: tuple[Service, ...] | None = None,
+) -> Facts:
+    """All nodes by name, and the pods and services as they are."""
     merged = {node.name: node for node in nodes}
     for name, said in loaded.spec.nodes.items():
         merged[name] = _over(merged.get(name, Node(name)), said, loaded.where(("nodes", name)))
-    return Facts(merged, host, pods)
+    return Facts(merged, host, pods, services)
 
 
 def _over(node: Node, said: NodeSpec, where: str) -> Node:

@@ -80,6 +80,62 @@ class Pod(NamedTuple):
         return next((one for one in self.addresses if (":" in one) is (family == 6)), "")
 
 
+class ServicePort(NamedTuple):
+    """One port of a service."""
+
+    name: str  # "" where it has only one
+    protocol: str  # "TCP", "UDP", "SCTP"
+    port: int
+    node_port: int = 0  # 0: none
+
+
+class Backend(NamedTuple):
+    """One endpoint of a slice, with its conditions as kube-proxy reads them: what is not said follows from the others."""
+
+    address: str  # shortest form; of those that it lists, the first
+    node: str = ""  # "": nobody said
+    ready: bool = True
+    serving: bool = True
+    terminating: bool = False
+    zones: tuple[str, ...] = ()  # hints: for whose clients it is meant
+    nodes: tuple[str, ...] = ()
+
+
+class EndpointSlice(NamedTuple):
+    """Some endpoints of a service, all of one family and with the same ports."""
+
+    name: str  # "default/web-x7k2p"
+    service: str  # "default/web"
+    ports: tuple[tuple[str, str, int], ...]  # name, protocol, number
+    backends: tuple[Backend, ...]
+    where: str = ""  # who says so, for people: "services.yaml (EndpointSlice default/web-x7k2p)"
+
+
+class Service(NamedTuple):
+    """One service with its endpoints, as far as a node's data path goes."""
+
+    namespace: str
+    name: str
+    type: str = "ClusterIP"  # ClusterIP, NodePort, LoadBalancer, ExternalName
+    cluster_ips: tuple[str, ...] = ()  # shortest form; none where it is headless
+    ports: tuple[ServicePort, ...] = ()
+    external_ips: tuple[str, ...] = ()
+    ingress_ips: tuple[str, ...] = ()  # of its load balancer, those of ipMode VIP
+    external_local: bool = False  # externalTrafficPolicy: Local
+    internal_local: bool = False  # internalTrafficPolicy: Local
+    affinity: int = 0  # seconds that a client stays with its backend; 0: it need not
+    health_check_port: int = 0  # 0: none
+    source_ranges: tuple[str, ...] = ()  # who may come to its load balancer; none: everybody
+    proxy: str = ""  # label service.kubernetes.io/service-proxy-name: somebody else serves it
+    slices: tuple[EndpointSlice, ...] = ()
+    where: str = ""  # who says so, for people: "services.yaml (Service default/web)"
+
+    @property
+    def key(self) -> str:
+        """ "default/web": what people call it."""
+        return f"{self.namespace}/{self.name}"
+
+
 class HostRoute(NamedTuple):
     """A default route of the host and who made it."""
 
@@ -120,6 +176,10 @@ class Host(NamedTuple):
     root: str = ""  # folder that stands for / in `file` rows (a lab's node); empty on a real one
     devices: Mapping[str, Device] = {}  # those that the spec names as uplinks and their bridges, and those that once were
     namespaces: Mapping[str, str] = {}  # of pods here, "default/a" to the namespace's name or path
+    objects: Mapping[str, str] = {}  # of eBPF that came with this plumbline, "stub" to the sha256 of the file; none: it came without
+    links: tuple[str, ...] = ()  # devices that match what the spec names by a pattern
+    addresses: tuple[str, ...] = ()  # of its devices that others reach; only where services need them
+    netns_cookie: int = 0  # SO_NETNS_COOKIE of its network namespace (socket(7)); 0: not asked
 
 
 class Facts(NamedTuple):
@@ -128,3 +188,4 @@ class Facts(NamedTuple):
     nodes: Mapping[str, Node]
     host: Host | None = None  # None: offline, or not asked
     pods: tuple[Pod, ...] | None = None  # None: nobody said which there are, which is not the same as none
+    services: tuple[Service, ...] | None = None  # likewise

@@ -23,6 +23,7 @@ from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts
 from reconciler.facts.pods import pods_of
+from reconciler.facts.services import services_of
 from reconciler.intents import Compiled, Context, compile_node
 from reconciler.kernel.devices import with_devices
 from reconciler.kernel.host import observe_host
@@ -57,12 +58,13 @@ def read_network(path: str | os.PathLike[str], facts: Iterable[str | os.PathLike
         objects = [thing for one in facts for thing in read_manifests(one)]
         nodes, wrong = nodes_of(objects)
         pods, wrong_pods = pods_of(objects)
+        services, wrong_services = services_of(objects)
     except BadManifest as error:
         raise LabError(str(error)) from error
-    if wrong or wrong_pods:
-        raise LabError("; ".join((*wrong, *wrong_pods)))
+    if wrong or wrong_pods or wrong_services:
+        raise LabError("; ".join((*wrong, *wrong_pods, *wrong_services)))
     loaded = load_spec(path)
-    return Network(loaded, build_facts(loaded, nodes, pods=pods))
+    return Network(loaded, build_facts(loaded, nodes, pods=pods, services=services))
 
 
 def text_network(text: str) -> Network:
