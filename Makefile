@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 nftables procps iputils-ping util-linux
 TOOLS := ip bridge nft sysctl ping nsenter unshare
 
-.PHONY: setup packages demo test test-vm faults soak check golden schema metrics bench requirements clean
+.PHONY: setup packages bpf demo test test-vm faults soak check golden schema metrics bench requirements clean
 
 setup: $(VENV)/ready packages
 
@@ -19,6 +19,13 @@ $(VENV)/ready: requirements.txt pyproject.toml
 # Debian packages: installed when root, else the one command that is missing is printed.
 packages:
 	@.ci/packages $(TOOLS) -- $(PACKAGES)
+
+# The eBPF programs, for `plumbline` from this tree and for the wheel. Options of one's own: OBJECTS=FOLDER, BPF_CFLAGS=...
+OBJECTS ?= reconciler/bpf
+bpf: $(patsubst bpf/%.bpf.c,$(OBJECTS)/%.o,$(wildcard bpf/*.bpf.c))
+
+$(OBJECTS)/%.o: bpf/%.bpf.c $(wildcard bpf/*.h) .ci/object
+	@.ci/object $< $@ $(BPF_CFLAGS)
 
 demo: setup
 	$(BIN)/plumbline lab demo examples/quickstart/network.yaml
@@ -66,4 +73,4 @@ requirements: pyproject.toml
 	  --allow-unsafe --extra dev --output-file requirements.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reconciler/bpf/*.o

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * What the maps of services hold: the contract between the programs and whoever fills the maps.
  *
@@ -16,7 +16,7 @@
 
 struct pl_addr {
 	__u8 bytes[16];
-};
+} __attribute__((aligned(4))); /* changes no offset: it lets programs read words */
 
 /* Who asks. */
 enum pl_scope {
@@ -85,6 +85,51 @@ enum pl_device_slot {
 	PL_SLOT_EGRESS = 1,
 	/* further ones are the device programs' own affair: a program that became too long for one verifier run */
 	PL_SLOTS = 8,
+};
+
+/*
+ * Loopback addresses (127.0.0.0/8, ::1) belong to each network namespace alone, so a front at one says which namespace
+ * it means: its scope is PL_LOOPBACK, and the first eight bytes of its address, zero in all of them, are the
+ * namespace's cookie in the host's order (SO_NETNS_COOKIE, socket(7); bpf_get_netns_cookie).
+ */
+enum { PL_LOOPBACK = 2 }; /* one more enum pl_scope */
+
+/* A backend that was chosen. */
+struct pl_chosen {
+	struct pl_backend backend;
+	__u32 slot; /* where it stood then; another one may have moved there since */
+};
+
+/* pl_affin_1, lru hash: with which backend a client stays. */
+struct pl_client {
+	struct pl_addr who; /* PL_INSIDE: the cookie of its network namespace, then zeros; PL_OUTSIDE: its address */
+	__u32 id;
+	__u32 scope; /* enum pl_scope */
+};
+
+struct pl_stay {
+	__u64 since; /* nanoseconds of CLOCK_MONOTONIC: when it last connected */
+	struct pl_chosen chosen;
+};
+
+/*
+ * What sockets know of their peers. A key is a socket and an address that it speaks with.
+ * pl_sockrev_1, lru hash, UDP: the peer is the backend; the value is the service as the socket named it.
+ * pl_sockpeer_1, lru hash: the same for TCP, where it only serves getpeername: a map of its own, so that thousands of
+ * connects per second do not push out what UDP sockets cannot do without.
+ * pl_sockfwd_1, lru hash, unconnected UDP: the peer is the service; the value is the backend that the socket stays with.
+ */
+struct pl_peer {
+	__u64 socket; /* its cookie: SO_COOKIE, socket(7) */
+	struct pl_addr addr;
+	__be16 port;
+	__u8 unused[6]; /* 0 */
+};
+
+struct pl_named {
+	struct pl_addr addr;
+	__be16 port;
+	__u8 unused[2]; /* 0 */
 };
 
 #endif
