@@ -76,7 +76,8 @@ enum pl_drop {
 	PL_DROP_NO_PORT = 3, /* every source port tried is in use */
 	PL_DROP_NO_SOURCE = 4, /* the kernel names no source address for the way out */
 	PL_DROP_MAP_FULL = 5,
-	PL_DROP_REASONS = 6,
+	PL_DROP_NO_FLOW = 6, /* an answer to one of our source ports that no flow knows */
+	PL_DROP_REASONS = 7,
 };
 
 /* Program arrays, one for each hook: pl_j_connect4_1 does not fit into 15 bytes, so the hooks have short names. */
@@ -130,6 +131,81 @@ struct pl_named {
 	struct pl_addr addr;
 	__be16 port;
 	__u8 unused[2]; /* 0 */
+};
+
+/*
+ * What packets that come in by a device belong to. A flow has two pairs of ends that a packet can show where it comes in,
+ * client -> front and backend -> source, and one between coming in and going out, client and backend. Each is a key of
+ * its own, and holds the whole flow: whichever is left restores the others.
+ */
+struct pl_end {
+	struct pl_addr addr;
+	__be16 port;
+};
+
+enum pl_where {
+	PL_COMES_IN = 0, /* as it is before its destination is rewritten */
+	PL_IN_BETWEEN = 1, /* both directions: `from` is the end whose bytes are the lesser number */
+	PL_GOES_OUT = 2, /* pl_frag_1 alone: as it is before its source is rewritten */
+};
+
+/* pl_flow_1, lru hash. */
+struct pl_tuple {
+	struct pl_end from;
+	struct pl_end to;
+	__u8 proto; /* IPPROTO_TCP, IPPROTO_UDP */
+	__u8 where; /* enum pl_where */
+	__u8 unused[2]; /* 0 */
+};
+
+enum pl_flow_state {
+	PL_ASKED = 0, /* nothing has come back */
+	PL_ANSWERED = 1,
+	PL_CLOSING = 2, /* TCP: a FIN or RST has passed */
+};
+
+enum pl_flow_flags {
+	PL_BACKEND_HERE = 1, /* pl_backend_flags, PL_HERE */
+	PL_CLIENT_KEPT = 2, /* pl_service_flags, PL_KEEP_CLIENT */
+};
+
+struct pl_flow {
+	__u64 seen; /* nanoseconds of CLOCK_MONOTONIC: its last packet; this and the state are true at PL_IN_BETWEEN */
+	__u32 id; /* of the list of backends */
+	__u32 slot; /* where the backend stood when it was chosen */
+	struct pl_end client;
+	struct pl_end front;
+	struct pl_end backend;
+	struct pl_end source; /* what the backend sees as its client; port 0: the client itself */
+	__u8 state; /* enum pl_flow_state */
+	__u8 flags; /* enum pl_flow_flags */
+	__u8 unused[6]; /* 0 */
+};
+
+/*
+ * The source ports of flows: pl_flow's source. Above what net.ipv4.ip_local_port_range gives to this node's own sockets
+ * (up to 60999), and above the ports of NodePort services; who changes one of these changes the other.
+ */
+#ifndef PL_SOURCE_PORTS
+#define PL_SOURCE_PORTS 61000
+#define PL_SOURCE_PORTS_END 65535
+#endif
+
+/* pl_frag_1, lru hash: the ports that the first fragment of a datagram named. */
+struct pl_fragment {
+	struct pl_addr from;
+	struct pl_addr to;
+	__u32 id; /* as in the header, IPv4's 16 bits too */
+	__u8 proto;
+	__u8 where; /* enum pl_where */
+	__u8 unused[2]; /* 0 */
+};
+
+struct pl_ports {
+	__u64 seen; /* nanoseconds of CLOCK_MONOTONIC: identifications come again */
+	__be16 from;
+	__be16 to;
+	__u8 unused[4]; /* 0 */
 };
 
 #endif
