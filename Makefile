@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 nftables procps iputils-ping util-linux
 TOOLS := ip bridge nft sysctl ping nsenter unshare
 
-.PHONY: setup packages bpf demo test test-vm faults soak check golden schema metrics bench requirements clean
+.PHONY: setup packages bpf demo test test-vm faults soak check golden schema metrics manifests bench requirements clean
 
 setup: $(VENV)/ready packages
 
@@ -60,6 +60,10 @@ schema: $(VENV)/ready
 
 metrics: $(VENV)/ready
 	$(BIN)/python -c 'import sys; from reconciler.daemon.reference import page; sys.stdout.write(page())' > docs/metrics.md
+
+# deploy/ from the chart; needs helm.
+manifests:
+	python3 deploy/generate.py "$$(PATH=$$PATH:$(CURDIR)/.cache/bin command -v helm || echo helm)"
 
 bench: setup
 	$(BIN)/python -m tests.bench
