@@ -172,7 +172,7 @@ def _told(name: str, title: str, result: Result) -> int:
 @click.option("--dry-run", is_flag=True, help="Report what differs, change nothing.")
 @root_option
 @click.option("--listen", default="127.0.0.1:9474", show_default=True, help="HOST:PORT of /healthz, /readyz, /metrics, /status; or off.")
-@click.option("--resync", default=60.0, show_default=True, help="Seconds between rounds that nothing asked for.")
+@click.option("--resync", type=float, help="Seconds between rounds that nothing asked for; 60, or as many as keep them cheap.")
 @state_option
 @click.option("--verbose", is_flag=True, help="Log rounds that changed nothing too.")
 def run(
@@ -182,7 +182,7 @@ def run(
     dry_run: bool,
     root: str,
     listen: str,
-    resync: float,
+    resync: float | None,
     state: str | None,
     verbose: bool,
 ) -> int:

@@ -239,7 +239,8 @@ class Daemon:
             return
         now = time.monotonic()
         last = LastRound(at, triggers, now - began, len(report.plans[0].actions) if report.plans else 0)
-        self._plan_next(report, now)
+        idle = not last.actions and not _READS & set(triggers)
+        self._plan_next(report, now, took=last.seconds if idle else 0.0)
         self._keep(report, confirmed, now, at)
         others = self._look_around(report, triggers, now)
         status = after(self._status, report, last, self._patience.fights(now), self._keeper.problems)._replace(opponents=others)
@@ -271,7 +272,7 @@ class Daemon:
         except ObservationFailed as failure:
             self._log.error("interfaces", why=str(failure))
 
-    def _plan_next(self, report: Report, now: float) -> None:
+    def _plan_next(self, report: Report, now: float, *, took: float) -> None:
         undone = {row for row in report.undone if self._doers.who(row)}
         repaired = (one.ref for one in report.repairs if one.done)
         who = self._doers.who
@@ -282,7 +283,7 @@ class Daemon:
         left = {action.ref for action in report.plans[-1].actions} if report.plans else set()
         self._patience.tried({row: why for row, why in report.failed.items() if row not in undone}, left, now)
         self._listening.expect((one.row for one in self._patience.fights(now) if now < one.until), self._patience.failed)
-        self._schedule.done(now, converged=report.converged, polls=self._polls(), rested=self._patience.next(left, now))
+        self._schedule.done(now, converged=report.converged, polls=self._polls(), rested=self._patience.next(left, now), took=took)
 
     def _keep(self, report: Report, confirmed: frozenset[str], now: float, wall: float) -> None:
         for digest in self._keeper.after(report, self._controller.good, confirmed, now, wall):

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 EVENT, POLL = "event", "poll"
 SETTLE = 0.03  # seconds from the first event to the round: one cause makes several
 FIRST_RETRY = 1.0  # seconds after a round that did not converge, then doubled
+RESYNC = 60.0  # seconds between rounds that nothing asked for
+LOOKING = 0.001  # share of a core that looking for nothing may take; 10,000 peers are then looked at less often
+LONGEST = 600.0  # seconds between two such looks, whatever they take
 
 Chance = Callable[[float, float], float]  # random.uniform
 
@@ -14,8 +17,10 @@ Chance = Callable[[float, float], float]  # random.uniform
 class Schedule:
     """One round answers everything that was asked before it began."""
 
-    def __init__(self, resync: float, chance: Chance) -> None:
-        self._resync, self._chance = resync, chance
+    def __init__(self, resync: float | None, chance: Chance) -> None:
+        """`resync`: seconds that a person chose, whatever a look costs."""
+        self._resync, self._chance = RESYNC if resync is None else resync, chance
+        self._longest = LONGEST if resync is None else resync
         self._asked: dict[str, float] = {}  # trigger → when it is due
         self._reasons: set[str] = set()  # of the event
         self._timers: dict[str, float] = {}
@@ -52,12 +57,14 @@ class Schedule:
     def _named(self, trigger: str) -> str:
         return f"{EVENT}: {', '.join(sorted(self._reasons))}" if trigger == EVENT else trigger
 
-    def done(self, now: float, *, converged: bool, polls: Iterable[float] = (), rested: float | None = None) -> None:
+    def done(self, now: float, *, converged: bool, polls: Iterable[float] = (), rested: float | None = None, took: float = 0.0) -> None:
         """A round has ended: when the next one comes without being asked for.
 
         polls: seconds between looks at kinds without events. rested: when a row that is left alone may be tried again.
+        took: seconds that it took to find nothing to do; 0 where something was.
         """
-        self._timers["resync"] = now + self._resync * self._chance(0.9, 1.1)
+        pause = max(self._resync, min(took / LOOKING, self._longest))
+        self._timers["resync"] = now + pause * self._chance(0.9, 1.1)
         self.looked(now, polls)
         if rested is not None:
             self._timers["row"] = rested

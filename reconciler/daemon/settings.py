@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 LISTEN = "127.0.0.1:9474"
-RESYNC = 60.0
 
 
 class Settings(NamedTuple):
@@ -18,7 +17,7 @@ class Settings(NamedTuple):
     dry_run: bool = False  # report what differs, change nothing
     root: str = ""  # folder that stands for / in `file` rows (a lab's node)
     listen: str = LISTEN  # HOST:PORT, [HOST]:PORT or "off"
-    resync: float = RESYNC  # seconds between rounds that nothing asked for
+    resync: float | None = None  # seconds between rounds that nothing asked for; None: as the schedule finds right
     json_logs: bool | None = None  # None: key=value on a terminal, else JSON
     state: Path | None = None  # folder of what is kept for a restart; None: nothing is
     verbose: bool = False  # rounds that changed nothing are logged too

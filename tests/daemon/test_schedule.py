@@ -37,6 +37,16 @@ def test_events_that_never_end_do_not_put_the_round_off(schedule: Schedule) -> N
     assert schedule.next == 10 + SETTLE
 
 
+def test_looking_for_nothing_takes_a_thousandth_of_a_core_at_most() -> None:
+    """Ten thousand peers are looked at in a fifth of a second; every minute that is too much."""
+    often, seldom, chosen = Schedule(None, highest), Schedule(None, highest), Schedule(5, highest)
+    for one, took in ((often, 0.03), (seldom, 0.2), (chosen, 0.2)):
+        one.done(0, converged=True, took=took)
+    assert [one.next for one in (often, seldom, chosen)] == pytest.approx([66, 220, 5.5])
+    seldom.done(0, converged=True, took=5)
+    assert seldom.next == pytest.approx(660), "but it is looked at"
+
+
 def test_resync_with_jitter_and_polls_in_between(schedule: Schedule) -> None:
     schedule.done(0, converged=True)
     assert schedule.take(65.9) == ()
