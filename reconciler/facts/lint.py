@@ -32,6 +32,7 @@ class _Network(NamedTuple):
 def lint(loaded: Loaded, facts: Facts) -> list[Problem]:
     """Errors and warnings about the nodes together, each at the line that can be changed."""
     return [
+        *_identity(loaded, facts),
         *_pod_networks(loaded),
         *_pod_cidrs(loaded, facts),
         *_addresses(loaded, facts),
@@ -77,6 +78,16 @@ def _overlaps(networks: Iterable[_Network]) -> Iterator[tuple[_Network, _Network
             yield covering, network
         if covering is None or covering.family != network.family or network.last > covering.last:
             covering = network
+
+
+def _identity(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
+    """One cluster's network.yaml must not come to another one's nodes."""
+    said = loaded.spec.metadata.cluster_id
+    if said and facts.cluster_id and said != facts.cluster_id:
+        yield problem_at(
+            loaded, ("metadata", "clusterID"), f"is {said}, and this cluster is {facts.cluster_id}",
+            "is it another cluster's network.yaml? kubectl get namespace kube-system -o jsonpath={.metadata.uid}",
+        )  # fmt: skip
 
 
 def _pod_networks(loaded: Loaded) -> Iterator[Problem]:

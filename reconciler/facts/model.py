@@ -189,3 +189,4 @@ class Facts(NamedTuple):
     host: Host | None = None  # None: offline, or not asked
     pods: tuple[Pod, ...] | None = None  # None: nobody said which there are, which is not the same as none
     services: tuple[Service, ...] | None = None  # likewise
+    cluster_id: str = ""  # UID of the namespace kube-system; "": nobody said

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from reconciler.spec.cluster import Cluster, Rollout
 from reconciler.spec.confirm import Confirm
 from reconciler.spec.section import Mtu, Section, one_or_many
 from reconciler.spec.segments import Membership, Segment, SegmentName
@@ -36,6 +37,7 @@ class Metadata(Section):
     """Names this network; the name is in logs and metrics, never in the kernel."""
 
     name: str = "cluster"
+    cluster_id: str | None = Field(default=None, alias="clusterID")  # UID of the namespace kube-system: of this cluster and no other
 
 
 class NodeSpec(Section):
@@ -119,6 +121,8 @@ class ClusterNetwork(Section):
     resources: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)  # kind → a name for people → the row
     limits: Limits = Limits()
     confirm: Confirm = Confirm()
+    cluster: Cluster = Cluster()
+    rollout: Rollout = Rollout()
 
     @property
     def devices(self) -> frozenset[str]:
