@@ -10,10 +10,10 @@ from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.model import Key, Seen, Wanted
 
 
-def assign(kinds: Kinds, wanted: Wanted, seen: Seen) -> Wanted:
-    """Give every wanted row its handle, and every row that points to one that number.
+def assign(kinds: Kinds, wanted: Wanted, seen: Seen, before: Wanted | None = None) -> Wanted:
+    """Give every wanted row its handle, and every row that points to one that number; rows that stand for many become these.
 
-    Parents come before children in rank, so one pass is enough.
+    Parents come before children in rank, so one pass is enough. before: what this gave last time.
     """
     handles: dict[str, dict[Key, int]] = {}
 
@@ -23,7 +23,12 @@ def assign(kinds: Kinds, wanted: Wanted, seen: Seen) -> Wanted:
     assigned: dict[str, Mapping[Key, Any]] = {}
     for name, kind in kinds.items():
         stated = wanted.of(name)
+        if kind.compounds and stated:
+            stated = kind.enter(stated, seen.rows(name), before.of(name) if before is not None else None)
         rows: Iterable[Any] = stated.values()
+        if type(kind).resolve is Kind.resolve and type(kind).assign is Kind.assign:
+            assigned[name] = stated
+            continue
         if type(kind).resolve is not Kind.resolve:
             rows = [kind.resolve(row, handle) for row in rows]
         if type(kind).assign is not Kind.assign:

@@ -21,6 +21,7 @@ from reconciler.engine.model import (
     Wanted,
     fields,
 )
+from reconciler.wire.bpf import Attached, Pinned, ProgramInfo
 from reconciler.wire.bulk import Ages
 
 T = TypeVar("T")
@@ -106,6 +107,33 @@ class Reader(Protocol):
     def names(self, path: str) -> tuple[str, ...]:
         """The names in a folder, sorted; empty where there is no such folder."""
 
+    def on_bpffs(self, path: str) -> bool:
+        """Whether a folder lies in a BPF file system."""
+
+    def pinned(self, folder: str) -> Mapping[str, Pinned]:
+        """The maps and programs that are pinned in a folder, by name; empty where there is no such folder."""
+
+    def map_rows(
+        self,
+        paths: Sequence[str],
+        decode: Callable[[str, Sequence[bytes], Sequence[bytes | str]], Sequence[T]],
+        patience: float,
+        programs: Mapping[int, str],
+    ) -> list[T]:
+        """The rows of the entries of pinned maps; the very list that it gave before while nothing changed.
+
+        `decode` is a plain function that gives a row for each of the entries of a map (path, keys, values): what it gave is
+        kept by its identity. The kernel tells of no change: a whole look at a large map holds for `patience` seconds, in
+        which only what this node wrote is read again. `programs`, ids and where these are pinned: as what values of
+        program arrays are told; a value without a pin is the four bytes of its id.
+        """
+
+    def attached(self, cgroup: str, hook: str) -> Attached:
+        """The programs that are attached to a hook of a cgroup itself; none where there is no such cgroup."""
+
+    def program(self, number: int) -> ProgramInfo | None:
+        """A program by its id; None where this process may not ask for it."""
+
 
 class Scope(NamedTuple):
     """What to observe: the namespaces, and what the spec names where not all can be listed."""
@@ -142,6 +170,7 @@ class Kind(ABC, Generic[R]):
     rank: ClassVar[int]
     row: ClassVar[type[Any]]
     grammar: ClassVar[tuple[tuple[str, ...], ...]]
+    compounds: ClassVar[tuple[type[Any], ...]] = ()  # row types that intents state in place of many rows of this kind; see `enter`
     uncompared: ClassVar[int] = 1  # trailing fields that are not compared: handles and origin
     detach_first: ClassVar[bool] = False  # deleted explicitly before a parent that dies (far faster)
     shares_keys: ClassVar[bool] = False  # the kernel holds our row beside a foreign one of the same key
@@ -219,6 +248,13 @@ class Kind(ABC, Generic[R]):
     def resolve(self, row: R, handle: Callable[[str, Key], int]) -> R:
         """The row with the handles of those it points to filled in."""
         return row
+
+    def enter(self, stated: Mapping[Key, Any], seen: Sequence[R], before: Mapping[Key, Any] | None) -> Mapping[Key, Any]:
+        """The stated rows, each of a type of `compounds` as the rows that it stands for.
+
+        before: what this gave last time, to start from; the very same again where nothing else is stated.
+        """
+        return stated
 
     def assign(self, wanted: Iterable[R], seen: Sequence[R]) -> Iterable[R]:
         """The wanted rows with their own handles chosen: the seen one, else a free one."""
@@ -308,7 +344,7 @@ class Kinds(Mapping[str, Kind[Any]]):
     def __init__(self, kinds: Iterable[Kind[Any]]) -> None:
         ordered = sorted(kinds, key=lambda kind: (kind.rank, kind.name))
         self._by_name = {kind.name: kind for kind in ordered}
-        self._by_row = {kind.row: kind for kind in ordered}
+        self._by_row = {row: kind for kind in ordered for row in (kind.row, *kind.compounds)}
 
     def __getitem__(self, name: str) -> Kind[Any]:
         return self._by_name[name]

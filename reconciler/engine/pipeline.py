@@ -20,11 +20,12 @@ def make_plan(
     node: str, kinds: Kinds, renderer: Renderer, wanted: Wanted, seen: Seen, limits: Limits = Limits(), hold: Hold | None = None
 ) -> Plan:
     """What would have to run on `node` for `seen` to become `wanted`, in order, as the lines themselves."""
-    return plan_from(None, node, kinds, renderer, wanted, seen, limits, hold)[0]
+    return plan_from(None, None, node, kinds, renderer, wanted, seen, limits, hold)[0]
 
 
 def plan_from(
     settled: Settled | None,
+    before: Wanted | None,
     node: str,
     kinds: Kinds,
     renderer: Renderer,
@@ -32,11 +33,11 @@ def plan_from(
     seen: Seen,
     limits: Limits,
     hold: Hold | None,
-) -> tuple[Plan, Settled | None]:
-    """The same, and where nothing is left to do, the state to start from next time."""
+) -> tuple[Plan, Settled | None, Wanted]:
+    """The same, with the state that nothing is left to do in, and what is wanted with its handles: both to start from next time."""
     if seen.absent:
         wanted = wanted.without(seen.absent)
-    wanted = assign(kinds, wanted, seen)
+    wanted = assign(kinds, wanted, seen, before)
     found = diff(kinds, wanted, seen, settled)
     actions = order(kinds, wanted, seen, found.changes)
     if hold is not None:
@@ -50,7 +51,7 @@ def plan_from(
     failures += tuple(f"network namespace {name}: {why}" for name, why in seen.absent.items() if why)
     refusal = guard.limit(kinds, seen, actions, limits)
     plan = Plan(node, tuple(actions), tuple(found.conflicts), failures, refusal, digest(actions))
-    return plan, Settled(wanted, seen) if plan.empty else settled
+    return plan, Settled(wanted, seen) if plan.empty else settled, wanted
 
 
 def digest(actions: Iterable[Action]) -> str:

@@ -125,13 +125,16 @@ class Round:
         self._renderer = Renderer(kinds)
         self._empty: tuple[Wanted, Seen, Plan] | None = None  # what was found to be in order
         self._settled: Settled | None = None
+        self._assigned: Wanted | None = None
 
     def plan(self, scope: Scope, hold: Hold | None = None) -> tuple[Plan, Seen]:
         """What would run now; `hold` says of each action why it must not."""
         seen = observe(self._kinds, self._node, scope)
         if self._empty is not None and self._empty[0] is scope.wanted and self._empty[1] == seen:
             return self._empty[2], seen
-        plan, self._settled = plan_from(self._settled, self._name, self._kinds, self._renderer, scope.wanted, seen, self._limits, hold)
+        plan, self._settled, self._assigned = plan_from(
+            self._settled, self._assigned, self._name, self._kinds, self._renderer, scope.wanted, seen, self._limits, hold
+        )
         if plan.empty:
             self._empty = (scope.wanted, seen, plan)
         return plan, seen
