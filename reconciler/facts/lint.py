@@ -41,6 +41,7 @@ def lint(loaded: Loaded, facts: Facts) -> list[Problem]:
         *_direct_routing(loaded, facts),
         *_incomplete(loaded, facts),
         *_devices(loaded, facts),
+        *_segments(loaded),
         *_selectors(loaded, facts),
         *reach(loaded, facts),
     ]
@@ -237,6 +238,20 @@ def _devices(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
             yield problem_at(
                 loaded, path, f"{node.interface} is {ours[node.interface]}", "name the device that has the node's address", node=node
             )
+
+
+def _segments(loaded: Loaded) -> Iterator[Problem]:
+    """Two names for one network: whoever may join either of them is in both."""
+    holders: dict[tuple[int, int | None], str] = {}
+    for name, segment in loaded.spec.segments.items():
+        if segment.vni is None:
+            continue
+        first = holders.setdefault((segment.vni, segment.port), name)
+        if first != name:
+            yield problem_at(
+                loaded, ("segments", name, "vni"), f"{segment.vni} is the VNI of segment {first} too: members of both share one network",
+                "give it another VNI, or keep one of the two", warning=True,
+            )  # fmt: skip
 
 
 def _selectors(loaded: Loaded, facts: Facts) -> Iterator[Problem]:

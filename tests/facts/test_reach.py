@@ -26,6 +26,7 @@ DIRECT = "fabric: {mode: direct, podNetwork: [10.244.0.0/16, 'fd00:10::/32']}\n"
 AUTO = DIRECT.replace("direct", "auto")
 
 CASES = [
+    ("segments: {va: {vni: 11}, vb: {vni: 11}}\n", "warning", "11 is the VNI of segment va too"),
     (f"nodes: {{{N1}, {N2}}}\n{DIRECT}", "error", "but n2 and n1 share no subnet for IPv4 pods"),
     (f"nodes: {{{N1}, {N2.replace('/24,', ',', 1)}}}\n{DIRECT}", "error", "but n2 and n1 share no subnet"),
     (f"nodes: {{{N1}, {SIX}}}\n{AUTO}", "error", "no family that every node has: n6 without IPv4, n1 without IPv6"),
@@ -64,6 +65,7 @@ SILENT = [
     f"nodes: {{{N1}, {N2.replace('10.0.2.2', '10.0.1.2')}}}\n{DIRECT}",
     f"nodes: {{{N1}, {N2}}}\n{AUTO}",
     f"nodes: {{{SIX[:-1]}, mtu: 1280}}}}\n{DIRECT}",
+    "segments: {va: {vni: 11}, vb: {vni: 11, port: 9999}, vc: {}}\n",
     "nodes: {n1: {address: 10.0.1.1/24, labels: {role: edge, x: y}}}\nsysctls: {net.core.somaxconn: {value: 1, nodeSelector: {role: edge}}}\n",
 ]
 
