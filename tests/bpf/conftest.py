@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bpf.node import Loaded, Node, cgroup_of_its_own, loaded
+from tests.bpf.node import Loaded, Node, attached, loaded
 from tests.bpf.objects import build
 from tests.bpf.pinned import libbpf
 
@@ -89,8 +89,5 @@ def programs(bpffs: Path, objects: Path) -> Iterator[Loaded]:
 @pytest.fixture
 def node(programs: Loaded, cgroups: Path, netns: str) -> Iterator[Node]:
     """The test runs in a namespace and in a cgroup of its own, to which the stubs are attached; no service yet."""
-    programs.clear()
-    programs.fill_arrays()
-    with cgroup_of_its_own(cgroups) as cgroup:
-        programs.attach(cgroup)
-        yield Node(programs, cgroup, netns)
+    with attached(programs, cgroups, netns) as here:
+        yield here

@@ -107,6 +107,11 @@ class Loaded:
             if not name.startswith(("pl_j_", "pl_drop_")):
                 one.clear()
 
+    def fill(self, name: str) -> None:
+        """The one entry of a map is somebody else's."""
+        one = self.maps[name]
+        one[b"\xff" * one.key] = bytes(one.value)
+
     def close(self) -> None:
         for one in self.maps.values():
             one.close()
@@ -177,3 +182,13 @@ class Node:
         since = time.monotonic_ns() - int(seconds * 1e9)
         client = struct.pack("=Q8xII", namespace or namespace_cookie(), number, INSIDE)
         self.maps["pl_affin_1"][client] = struct.pack("=Q", since) + backend(*one) + struct.pack("=I", slot)
+
+
+@contextmanager
+def attached(programs: Loaded, cgroups: Path, netns: str) -> Iterator[Node]:
+    """In a cgroup of its own that the stubs of these programs are attached to; no service yet."""
+    programs.clear()
+    programs.fill_arrays()
+    with cgroup_of_its_own(cgroups) as cgroup:
+        programs.attach(cgroup)
+        yield Node(programs, cgroup, netns)

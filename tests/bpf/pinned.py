@@ -30,24 +30,24 @@ class Map:
     """A pinned map of entries in bytes. A per-CPU map's values are all CPUs' in a row."""
 
     def __init__(self, path: Path, key: int, value: int) -> None:
-        self._key, self._value = key, value
+        self.key, self.value = key, value
         self.fd = opened(path)
 
     def __setitem__(self, key: bytes, value: bytes) -> None:
-        assert (len(key), len(value)) == (self._key, self._value)
+        assert (len(key), len(value)) == (self.key, self.value)
         _checked(libbpf().bpf_map_update_elem(self.fd, key, value, ctypes.c_uint64(0)), "update")
 
     def __delitem__(self, key: bytes) -> None:
         _checked(libbpf().bpf_map_delete_elem(self.fd, key), "delete")
 
     def __getitem__(self, key: bytes) -> bytes:
-        value = ctypes.create_string_buffer(self._value)
+        value = ctypes.create_string_buffer(self.value)
         if libbpf().bpf_map_lookup_elem(self.fd, key, value) < 0:
             raise KeyError(key)
         return value.raw
 
     def __iter__(self) -> Iterator[bytes]:
-        key, following = None, ctypes.create_string_buffer(self._key)
+        key, following = None, ctypes.create_string_buffer(self.key)
         while libbpf().bpf_map_get_next_key(self.fd, key, following) == 0:
             key = following.raw
             yield key
