@@ -145,7 +145,7 @@ struct pl_end {
 
 enum pl_where {
 	PL_COMES_IN = 0, /* as it is before its destination is rewritten */
-	PL_IN_BETWEEN = 1, /* both directions: `from` is the end whose bytes are the lesser number */
+	PL_IN_BETWEEN = 1, /* both directions, in one order: see in_order() of flow.h */
 	PL_GOES_OUT = 2, /* pl_frag_1 alone: as it is before its source is rewritten */
 };
 

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* What the node itself would do: its routes and its sockets. */
+#ifndef PLUMBLINE_NODE_H
+#define PLUMBLINE_NODE_H
+
+#include "flow.h"
+
+#define AF_INET 2
+#define AF_INET6 10
+
+/* linux/bpf.h of 6.7; older headers lack them, older kernels refuse the second one */
+#define FIB_LOOKUP_SKIP_NEIGHBOUR (1U << 2)
+#define FIB_LOOKUP_SOURCE (1U << 4)
+
+#define PORTS_TRIED 32
+#define PORTS_TRIED_PRESSED 16 /* from this one on, ports of flows that are closing will do */
+
+static __always_inline int look_up_route(struct __sk_buff *skb, const struct pl_addr *from, const struct pl_addr *to,
+					 struct bpf_fib_lookup *route, __u32 flags)
+{
+	route->ifindex = skb->ifindex;
+	if (pl_is_ipv4(to)) {
+		route->family = AF_INET;
+		route->ipv4_dst = pl_ipv4(to);
+		route->ipv4_src = from ? pl_ipv4(from) : 0;
+	} else {
+		route->family = AF_INET6;
+		__builtin_memcpy(route->ipv6_dst, to->bytes, sizeof(to->bytes));
+		if (from)
+			__builtin_memcpy(route->ipv6_src, from->bytes, sizeof(from->bytes));
+	}
+	return bpf_fib_lookup(skb, route, sizeof(*route), flags | FIB_LOOKUP_SKIP_NEIGHBOUR);
+}
+
+/* Whether a packet that comes in goes no further than this node. */
+VERIFIED_ALONE bool ends_here(struct __sk_buff *skb, const struct pl_tuple *tuple)
+{
+	struct bpf_fib_lookup route = {};
+	int found;
+
+	if (!tuple)
+		return false;
+	found = look_up_route(skb, &tuple->from.addr, &tuple->to.addr, &route, 0);
+	return found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+/* The address that this node itself would speak from, on the device where the packet leaves. */
+static __noinline bool source_address(struct __sk_buff *skb, const struct pl_addr *to, struct pl_addr *source)
+{
+	struct bpf_fib_lookup route = {};
+
+	if (look_up_route(skb, 0, to, &route, BPF_FIB_LOOKUP_OUTPUT | FIB_LOOKUP_SOURCE) != BPF_FIB_LKUP_RET_SUCCESS)
+		return false;
+	if (route.family == AF_INET) {
+		pl_set_ipv4(source, route.ipv4_src);
+		return route.ipv4_src != 0;
+	}
+	__builtin_memcpy(source->bytes, route.ipv6_src, sizeof(source->bytes));
+	return true;
+}
+
+/* Whether a socket of this node waits for such a packet. */
+static __noinline bool has_socket(struct __sk_buff *skb, const struct pl_tuple *tuple)
+{
+	struct bpf_sock_tuple ends = {};
+	struct bpf_sock *found;
+	__u32 size;
+
+	if (pl_is_ipv4(&tuple->to.addr)) {
+		ends.ipv4.saddr = pl_ipv4(&tuple->from.addr);
+		ends.ipv4.daddr = pl_ipv4(&tuple->to.addr);
+		ends.ipv4.sport = tuple->from.port;
+		ends.ipv4.dport = tuple->to.port;
+		size = sizeof(ends.ipv4);
+	} else {
+		__builtin_memcpy(ends.ipv6.saddr, tuple->from.addr.bytes, sizeof(ends.ipv6.saddr));
+		__builtin_memcpy(ends.ipv6.daddr, tuple->to.addr.bytes, sizeof(ends.ipv6.daddr));
+		ends.ipv6.sport = tuple->from.port;
+		ends.ipv6.dport = tuple->to.port;
+		size = sizeof(ends.ipv6);
+	}
+	if (tuple->proto == IPPROTO_TCP)
+		found = bpf_skc_lookup_tcp(skb, &ends, size, BPF_F_CURRENT_NETNS, 0);
+	else
+		found = bpf_sk_lookup_udp(skb, &ends, size, BPF_F_CURRENT_NETNS, 0);
+	if (!found)
+		return false;
+	bpf_sk_release(found);
+	return true;
+}
+
+/* Whether a port that is taken is taken in name only. */
+static __always_inline bool is_vacant(const struct pl_tuple *answer, bool pressed)
+{
+	const struct pl_flow *holder = bpf_map_lookup_elem(&pl_flow_1, answer), *heart;
+
+	if (!holder)
+		return true;
+	heart = flow_between(answer->proto, &holder->client, &holder->backend);
+	if (!heart || (heart->source.port && !same_end(&heart->source, &answer->to)))
+		return true;
+	return is_over(heart, answer->proto, pressed);
+}
+
+/* One port for a flow: its own where the answers to it are nobody else's. */
+VERIFIED_ALONE bool take_port(struct __sk_buff *skb, struct pl_flow *flow, __u8 proto, bool pressed)
+{
+	struct pl_tuple answer;
+	__u32 ports = PL_SOURCE_PORTS_END - PL_SOURCE_PORTS + 1;
+
+	if (!flow)
+		return false;
+	flow->source.port = bpf_htons(PL_SOURCE_PORTS + bpf_get_prandom_u32() % ports);
+	key_of(PL_COMES_IN, proto, &flow->backend, &flow->source, &answer);
+	if (has_socket(skb, &answer))
+		return false;
+	if (!bpf_map_update_elem(&pl_flow_1, &answer, flow, BPF_NOEXIST))
+		return true;
+	if (!is_vacant(&answer, pressed))
+		return false;
+	bpf_map_delete_elem(&pl_flow_1, &answer);
+	return !bpf_map_update_elem(&pl_flow_1, &answer, flow, BPF_NOEXIST);
+}
+
+/* The end that the backend is to see as its client; false: there is none, and why is counted. */
+VERIFIED_ALONE bool take_source(struct __sk_buff *skb, struct pl_flow *flow, __u8 proto)
+{
+	struct pl_end none = {};
+
+	if (!flow)
+		return false;
+	flow->source = none;
+	if (!source_address(skb, &flow->backend.addr, &flow->source.addr)) {
+		pl_drop(PL_DROP_NO_SOURCE);
+		return false;
+	}
+	for (int tried = 0; tried < PORTS_TRIED; tried++)
+		if (take_port(skb, flow, proto, tried >= PORTS_TRIED_PRESSED))
+			return true;
+	pl_drop(PL_DROP_NO_PORT);
+	return false;
+}
+
+#endif
