@@ -71,10 +71,12 @@ bench: setup
 	$(BIN)/python -m tests.bench.outage
 	$(BIN)/python -m tests.bench.idle
 
-# The hashes of every dependency, development tools included; no index address in the file.
+# The hashes of every dependency, development tools included, and of those alone that the image installs; no index address in the files.
 requirements: pyproject.toml
 	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 	  --allow-unsafe --extra dev --output-file requirements.txt pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --allow-unsafe --no-header --constraint requirements.txt --output-file deploy/requirements.txt pyproject.toml
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reconciler/bpf/*.o

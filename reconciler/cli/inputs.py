@@ -20,6 +20,7 @@ from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts, Host, Node
 from reconciler.facts.pods import pods_of
+from reconciler.facts.policies import policies_of, unenforced
 from reconciler.facts.services import services_of
 from reconciler.intents import Compiled, Context, IntentError, Remark, compile_node
 from reconciler.intents.blank import blank_node
@@ -87,7 +88,7 @@ def read_inputs(path: str | os.PathLike[str], facts: Sequence[str | os.PathLike[
     if wrong:
         raise CannotGoOn(wrong)
     built = build_facts(loaded, nodes, pods=pods, services=services)
-    found = lint(loaded, built)
+    found = [*lint(loaded, built), *unenforced(loaded, policies_of(objects))]
     errors = [str(problem) for problem in found if problem.severity == "error"]
     if errors:
         raise CannotGoOn(errors)

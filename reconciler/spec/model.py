@@ -123,6 +123,7 @@ class ClusterNetwork(Section):
     confirm: Confirm = Confirm()
     cluster: Cluster = Cluster()
     rollout: Rollout = Rollout()
+    policy: Literal["none", "external"] = "none"  # who enforces NetworkPolicies: plumbline does not, so nobody unless this says so
 
     @property
     def devices(self) -> frozenset[str]:
