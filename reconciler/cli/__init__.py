@@ -24,7 +24,7 @@ class _Group(click.Group):
 
     VERBS: ClassVar[dict[str, str]] = {
         "validate": "plans", "plan": "plans", "explain": "plans", "schema": "plans",
-        "apply": "changes", "cleanup": "changes", "run": "changes",
+        "apply": "changes", "cleanup": "changes", "run": "daemons",
         "check": "checks", "verify": "looks", "snapshot": "looks",
         "status": "running", "confirm": "running",
         "inspect": "inspects", "list": "lists",

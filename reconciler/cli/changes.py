@@ -1,4 +1,4 @@
-"""Verbs that change the node: apply, cleanup, run."""
+"""Verbs that change the node: apply, cleanup."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.inputs import compiled, existing, not_this_host, on_this_host, read_inputs, this_node
+from reconciler.cli.inputs import compiled, not_this_host, on_this_host, read_inputs, this_node
 from reconciler.cli.options import (
     expect_option,
     facts_option,
@@ -163,44 +163,3 @@ def _told(name: str, title: str, result: Result) -> int:
     left = len(result.last.actions)
     screen.write(f"{name}: {done} changes done, {left} left")
     return REFUSED if result.last.refusal is not None or result.last.conflicts else 1
-
-
-@click.command()
-@click.option("--config", required=True, metavar="PATH", help="network.yaml, or the folder of the mounted ConfigMap.")
-@node_option
-@facts_option
-@click.option("--dry-run", is_flag=True, help="Report what differs, change nothing.")
-@root_option
-@click.option("--listen", default="127.0.0.1:9474", show_default=True, help="HOST:PORT of /healthz, /readyz, /metrics, /status; or off.")
-@click.option("--resync", type=float, help="Seconds between rounds that nothing asked for; 60, or as many as keep them cheap.")
-@state_option
-@click.option("--verbose", is_flag=True, help="Log rounds that changed nothing too.")
-def run(
-    config: str,
-    node: str | None,
-    facts: Sequence[str],
-    dry_run: bool,
-    root: str,
-    listen: str,
-    resync: float | None,
-    state: str | None,
-    verbose: bool,
-) -> int:
-    """The daemon: keep this node true to network.yaml."""
-    import os
-    import socket
-
-    from reconciler.daemon import Settings
-    from reconciler.daemon import run as run_daemon
-    from reconciler.daemon.state import LAST_GOOD
-
-    if not dry_run:
-        need_rights()
-        need_tools()
-    name = node or os.environ.get("NODE_NAME") or socket.gethostname()
-    folder = state_folder(state, root)
-    if not (folder / LAST_GOOD).exists():  # else the node gets its network of what was kept, and what is missing is told
-        for path in (config, *facts):
-            existing(path)
-    settings = Settings(Path(config), name, tuple(map(Path, facts)), dry_run, root, listen, resync, state=folder, verbose=verbose)
-    return run_daemon(settings)

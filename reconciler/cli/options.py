@@ -35,6 +35,13 @@ root_option = click.option("--root", default="", metavar="DIR", help="Folder tha
 state_option = click.option(
     "--state", envvar="PLUMBLINE_STATE", metavar="DIR", help="What is kept for a restart; else $PLUMBLINE_STATE, else /var/lib/plumbline."
 )
+server_option = click.option(
+    "--api-server", "server", multiple=True, envvar="PLUMBLINE_API_SERVERS", metavar="URL",
+    help="Where the Kubernetes API is; repeatable; else cluster.apiServers, else what the pod's environment or the kubeconfig says.",
+)  # fmt: skip
+kubeconfig_option = click.option(
+    "--kubeconfig", default="", envvar="KUBECONFIG", metavar="FILE", help="Who we are to the API; in a pod its service account."
+)
 
 
 def state_folder(said: str | None, root: str) -> Path:

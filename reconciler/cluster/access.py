@@ -20,7 +20,7 @@ class Access(NamedTuple):
     servers: tuple[str, ...]  # https://HOST:PORT; empty: the one that the kubeconfig names
     authority: Path | None = None  # certificates that the server's must be signed by
     token: Path | None = None  # read again whenever it changes: the kubelet renews it
-    kubeconfig: Path | None = None
+    kubeconfig: str = ""  # one path, or several with colons between
     namespace: str = "default"  # our own
 
 
@@ -34,8 +34,8 @@ def find_access(servers: Iterable[str] = (), kubeconfig: str = "", environment: 
     if not kubeconfig and (account / "token").exists():
         namespace = environment.get("POD_NAMESPACE") or (account / "namespace").read_text().strip()
         return Access(given or (_of_environment(environment),), account / "ca.crt", account / "token", namespace=namespace)
-    path = Path(kubeconfig or environment.get("KUBECONFIG") or Path.home() / ".kube/config")
-    if not path.exists():
+    path = kubeconfig or environment.get("KUBECONFIG") or str(Path.home() / ".kube/config")
+    if not any(Path(one).exists() for one in path.split(os.pathsep)):
         raise NoAccess(
             f"{path}: no such file, and no service account in {account}: in a pod, leave automountServiceAccountToken on; "
             "elsewhere, name a kubeconfig with --kubeconfig"

@@ -17,10 +17,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import tenacity
 
+from reconciler.cluster.known import Known, Report
 from reconciler.cluster.transport import Api, Cut, Stream, Trouble
 
 T = TypeVar("T")
-Report = Callable[[str, str], None]  # a watch's name, and why it does not go on ("": it does again)
 
 
 class Unreadable(Exception):
@@ -45,16 +45,6 @@ class Timing(NamedTuple):
     silence: float = 150.0  # without a bookmark, which come once a minute, a watch is dead
     first: float = 0.5  # pause after a failure, doubled with every further one
     most: float = 60.0
-
-
-class Known(NamedTuple, Generic[T]):
-    """What is known of one sort. `values`: None where the API never answered."""
-
-    name: str
-    values: tuple[T, ...] | None
-    faults: tuple[str, ...] = ()  # objects that could not be read; those that once could are as they were then
-    trouble: str = ""  # why nothing new is heard
-    since: float | None = None  # seconds since the epoch: since when
 
 
 class Reflector(Generic[T]):

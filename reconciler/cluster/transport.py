@@ -50,7 +50,7 @@ class Api:
         self._lock = threading.Lock()
         self._token = _Token(access)
         self._configuration, self._pool = self._connect()
-        self._servers = access.servers or (self._configuration.host.rstrip("/"),)
+        self._servers = self._usual = access.servers or (self._configuration.host.rstrip("/"),)
         self._turn = 0
 
     @property
@@ -63,9 +63,8 @@ class Api:
         return self._servers[self._turn % len(self._servers)]
 
     def reach(self, servers: tuple[str, ...]) -> None:
-        """Ask these from here on."""
-        if servers and servers != self._servers:
-            self._servers = servers
+        """Ask these from here on; where none are said, those that it began with."""
+        self._servers = servers or self._usual
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Raises Trouble."""
@@ -103,12 +102,12 @@ class Api:
         from kubernetes.client.rest import RESTClientObject
 
         configuration = Configuration()
-        if self._access.kubeconfig is not None:
+        if self._access.kubeconfig:
             from kubernetes import config
 
             load: Any = config.load_kube_config  # without types
             try:
-                load(str(self._access.kubeconfig), client_configuration=configuration)
+                load(self._access.kubeconfig, client_configuration=configuration)
             except (config.ConfigException, OSError, ValueError, TypeError) as error:
                 raise NoAccess(f"{self._access.kubeconfig}: {error}") from None
         elif self._access.authority is not None:

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
-from reconciler.cluster.reflector import Known, Reflector, Report, Resource, Timing
+from reconciler.cluster.known import Known, Report
+from reconciler.cluster.reflector import Reflector, Resource, Timing
 from reconciler.cluster.resources import MEMBERS, NODES, PODS_HERE, SERVICES, SLICES, nodes, pods, services, slices
 from reconciler.cluster.transport import Api, Trouble
 from reconciler.facts.model import Node, Pod, Service

@@ -1,14 +1,14 @@
 """The daemon: triggers → rounds → status, one at a time.
 
-`loop.py` is the only part with threads and sockets. What it decides is in
+`starting.py` puts it together; `loop.py` turns, the only part with sockets of its own. What it decides is in
 `schedule.py` (when), `controller.py` (with what content, and what came of it) and
 `interest.py` (which of the kernel's events concern us); these have no clock and
-no effects of their own.
+no effects of their own. `link.py` is what it has to do with the Kubernetes API, where it has.
 """
 
 from __future__ import annotations
 
-from reconciler.daemon.loop import run
 from reconciler.daemon.settings import Settings
+from reconciler.daemon.starting import run
 
 __all__ = ["Settings", "run"]

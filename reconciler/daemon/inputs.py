@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,7 +18,7 @@ from reconciler.facts.content import content_digest
 from reconciler.facts.lint import lint
 from reconciler.facts.manifests import BadManifest, read_manifests
 from reconciler.facts.merge import build_facts, nodes_of
-from reconciler.facts.model import Facts, Host, Node, Pod
+from reconciler.facts.model import Facts, Host, Node, Pod, Service
 from reconciler.facts.nodes import BadNode, KnownNodes
 from reconciler.facts.pods import pods_of
 from reconciler.facts.services import services_of
@@ -120,37 +120,62 @@ def unpack_inputs(settings: Settings, body: bytes) -> FileInputs:
     return _judged(settings, loaded, packed.facts, packed.texts)._replace(stale=True)
 
 
-def load_inputs(settings: Settings, memo: Memo | None = None, known: KnownNodes | None = None) -> FileInputs:
+class Told(NamedTuple):
+    """What the Kubernetes API says. None: it never did, nor did it before this start."""
+
+    nodes: tuple[Node, ...] | None = None
+    pods: tuple[Pod, ...] | None = None
+    services: tuple[Service, ...] | None = None
+    cluster_id: str = ""
+    stale: bool = False  # some of it was kept on disk, or is still to come
+    warnings: tuple[str, ...] = ()
+
+
+class Teller(Protocol):
+    """Whoever speaks with the Kubernetes API."""
+
+    def texts(self) -> Texts | None:
+        """network.yaml; None: files hold it. Raises Rejected."""
+
+    def told(self, loaded: Loaded) -> Told:
+        """What there is of all that this spec makes use of. Raises Rejected."""
+
+
+def load_inputs(settings: Settings, memo: Memo | None = None, known: KnownNodes | None = None, teller: Teller | None = None) -> FileInputs:
     """Read and judge everything at one moment. Raises Rejected. `memo`, `known`: of the times before."""
-    paths = (settings.config, *settings.facts)
-    before = read_content(paths)
+    before = read_content(settings.paths)
     for _ in range(_TRIES):
-        inputs = _load(settings, known)
-        now = read_content(paths)
+        inputs = _load(settings, known, teller)
+        now = read_content(settings.paths)
         if now == before:
             return inputs._replace(memo=memo)
         before = now
-    raise Rejected((f"{settings.config}: the content changed {_TRIES} times while it was read",))
+    raise Rejected((f"{settings.source}: the content changed {_TRIES} times while it was read",))
 
 
-def _load(settings: Settings, known: KnownNodes | None) -> FileInputs:
+def _load(settings: Settings, known: KnownNodes | None, teller: Teller | None) -> FileInputs:
     """A node that cannot be read is not left out: to its peers that would mean to remove all that leads to it."""
     try:
-        texts = tuple(read_texts(settings.config))
-        loaded = load_texts(texts)
+        texts = teller.texts() if teller else None
+        if texts is None and settings.config is not None:
+            texts = tuple(read_texts(settings.config))
+        loaded = load_texts(texts or ())
         objects = [thing for path in settings.facts for thing in read_manifests(path)]
         nodes, wrong = nodes_of(objects, known)
         pods, wrong_pods = pods_of(objects)
         services, wrong_services = services_of(objects)
-        facts = build_facts(loaded, nodes, pods=pods, services=services)
     except SpecError as error:
         raise Rejected(tuple(str(problem) for problem in error.problems)) from error
     except (BadManifest, BadNode) as error:
         raise Rejected((str(error),)) from error
     if wrong:
         raise Rejected(tuple(wrong))
-    inputs = _judged(settings, loaded, facts, texts)
-    return inputs._replace(warnings=(*inputs.warnings, *wrong_pods, *wrong_services))
+    told = teller.told(loaded) if teller else Told()
+    nodes = [*{node.name: node for node in (*nodes, *(told.nodes or ()))}.values()]
+    pods, services = pods if told.pods is None else told.pods, services if told.services is None else told.services
+    facts = build_facts(loaded, nodes, pods=pods, services=services)._replace(cluster_id=told.cluster_id)
+    inputs = _judged(settings, loaded, facts, texts or ())
+    return inputs._replace(warnings=(*inputs.warnings, *wrong_pods, *wrong_services, *told.warnings), stale=told.stale)
 
 
 def _judged(settings: Settings, loaded: Loaded, facts: Facts, texts: Texts) -> FileInputs:
@@ -171,7 +196,7 @@ def _this_node(settings: Settings, facts: Facts) -> Node:
         return Node(settings.node)
     raise Rejected(
         (
-            f"{settings.config}: node {settings.node} is not among the {len(facts.nodes)} nodes that network.yaml and the facts name; "
+            f"{settings.source}: node {settings.node} is not among the {len(facts.nodes)} nodes that network.yaml and the facts name; "
             f"if it has another name here, say --node NAME; if it left the cluster, remove what it holds: plumbline cleanup",
         )
     )

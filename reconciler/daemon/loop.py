@@ -3,53 +3,50 @@
 from __future__ import annotations
 
 import gc
-import os
 import random
 import selectors
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from reconciler.cluster.config import ConfigWatch
-from reconciler.confirm.journal import BadJournal
 from reconciler.confirm.trials import Trials
-from reconciler.confirm.watchdog import NoWatchdog
 from reconciler.daemon.controller import Controller, Inputs, Report
 from reconciler.daemon.doers import Doers
-from reconciler.daemon.http import Answer, BadListen, HttpServer, answer
-from reconciler.daemon.inbox import Inbox, signals
-from reconciler.daemon.inputs import load_inputs, unpack_inputs
+from reconciler.daemon.http import Answer, answer
+from reconciler.daemon.inbox import Inbox
 from reconciler.daemon.interest import Interest, Listening
 from reconciler.daemon.keeping import Keeper
-from reconciler.daemon.logs import log_fight, log_round, make_logger
+from reconciler.daemon.logs import log_fight, log_round
 from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.patience import Patience
 from reconciler.daemon.schedule import POLL, Schedule
 from reconciler.daemon.settings import Settings
-from reconciler.daemon.state import StateBusy, StateFolder
 from reconciler.daemon.status import LastRound, Status, after
 from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import Action, Wanted
 from reconciler.engine.round import Failure
-from reconciler.facts.nodes import KnownNodes
-from reconciler.intents import Memo
 from reconciler.kernel.events import EventSocket
 from reconciler.kernel.folders import FolderEvents
 from reconciler.kernel.host import observe_host
-from reconciler.kernel.lock import AlreadyRunning, NamespaceLock
 from reconciler.kernel.node import KernelNode
 from reconciler.kernel.opponents import Opponent, opponents
 from reconciler.kernel.requester import requester, search
 from reconciler.kinds import all_kinds
 
+if TYPE_CHECKING:
+    from reconciler.daemon.link import Link
+
 STUCK = 180.0  # seconds without a sign of life; the slowest single question to a kernel or tool times out before
 _BEAT = 5.0  # seconds between signs of life when nothing happens
 FEW = 100  # actions whose events are read for who else was at it; of more it would take too long
 LOOK_AROUND = 600.0  # seconds between two looks for others on this host
-START, CONFIG, HANGUP, CONFIRM, STOP = "start", "config", "hangup", "confirm", "stop"
-_READS = {START, CONFIG, HANGUP}  # triggers that read the content again
+START, CONFIG, CLUSTER, HANGUP, CONFIRM, STOP = "start", "config", "cluster", "hangup", "confirm", "stop"
+_ANEW = {START, CONFIG, HANGUP}  # triggers that mean another network.yaml, or all anew
+_READS = {*_ANEW, CLUSTER}  # triggers that read the content again
+ANSWER = 3.0  # seconds that an API has to answer at a start, before the node gets its network of what was kept
+TOGETHER = 0.1  # seconds from an object's change to the round: a rollout changes many
 
 
 class _Stopped(Exception):
@@ -73,54 +70,26 @@ class _ListeningNode(KernelNode):
         return done
 
 
-def run(settings: Settings) -> int:
-    """Keep this node true until SIGTERM or SIGINT. Exit status: 0 asked to stop, 1 it could not start or go on."""
-    log = make_logger(sys.stderr, json=settings.json_logs, verbose=settings.verbose, node=settings.node)
-    memo, known = Memo(), KnownNodes()
-    with ExitStack() as held:
-        try:
-            if not settings.dry_run:
-                held.callback(NamespaceLock().close)
-            keeper = Keeper(
-                StateFolder(settings.state) if settings.state else None,
-                lambda body: unpack_inputs(settings, body),
-                reads_only=settings.dry_run,
-            )
-            held.callback(keeper.close)
-            keeper.open()
-            trials = Trials(settings.state, all_kinds()) if settings.state and not settings.dry_run else None
-            if trials is not None and trials.resume():
-                log.warning("a change was undone", why="nobody confirmed it before it ended", do="plumbline status shows its digest")
-            daemon = Daemon(settings, log, lambda: load_inputs(settings, memo, known), keeper, trials)
-            held.callback(daemon.close)
-            http = HttpServer(settings.listen, daemon.answer)
-            held.callback(http.close)
-        except (AlreadyRunning, StateBusy, BadListen, ObservationFailed, BadJournal, NoWatchdog) as error:
-            log.error("cannot start", why=str(error))
-            return 1
-        held.enter_context(signals(daemon.stop, lambda: daemon.wake(HANGUP)))
-        log.info("started", config=str(settings.config), pid=os.getpid(), port=http.port, dry_run=settings.dry_run, state=keeper.path)
-        try:
-            daemon.serve()
-        except ObservationFailed as error:  # deaf to events: whoever started us does better to start us again
-            log.error("ended", why=str(error), network="stays as it is")
-            return 1
-        log.info("stopped", network="stays as it is")
-    return 0
-
-
 class Daemon:
     """Everything of one daemon; `serve` returns after `stop`, which may come from any thread."""
 
-    def __init__(self, settings: Settings, log: Any, load: Callable[[], Inputs], keeper: Keeper, trials: Trials | None = None) -> None:
-        self._settings, self._log, self._keeper = settings, log, keeper
+    def __init__(
+        self,
+        settings: Settings,
+        log: Any,
+        load: Callable[[], Inputs],
+        keeper: Keeper,
+        trials: Trials | None = None,
+        link: Link | None = None,
+    ) -> None:
+        self._settings, self._log, self._keeper, self._link = settings, log, keeper, link
         self._kinds = all_kinds()
         self._events = EventSocket(group for kind in self._kinds.values() for group in kind.events)
         self._doers = Doers(requester, search)
         self._listening = Listening(Interest(self._kinds, Wanted(), "", blind=False), self._doers)
         self._node = _ListeningNode(self._events, self._listening)
         self._inbox = Inbox()
-        self._watch = ConfigWatch((settings.config, *settings.facts), lambda: self._inbox.put(CONFIG), FolderEvents())
+        self._watch = ConfigWatch(settings.paths, lambda: self._inbox.put(CONFIG), FolderEvents())
         self._state = FolderEvents()
         restored = keeper.restore()
         self._controller = Controller(
@@ -139,7 +108,7 @@ class Daemon:
         self._looked = float("-inf")  # when we last looked around for others
         self._metrics = Metrics(settings.node)
         self._status = Status(  # swapped whole; read by HTTP threads
-            settings.node, str(settings.config), settings.dry_run, keeper.path, last_good=restored.saved, state_problems=keeper.problems
+            settings.node, settings.source, settings.dry_run, keeper.path, last_good=restored.saved, state_problems=keeper.problems
         )
         self._beat = time.monotonic()
         self._stopping = False
@@ -160,13 +129,17 @@ class Daemon:
     def answer(self, path: str) -> Answer:
         silent = time.monotonic() - self._beat
         stuck = f"the loop gave no sign of life for {silent:.0f} s" if silent > STUCK else ""
-        return answer(path, self._status, stuck, self._metrics.text)
+        heard = self._link.known if self._link is not None else ()
+        self._metrics.heard(heard)
+        return answer(path, self._status._replace(watches=tuple(heard)), stuck, self._metrics.text)
 
     # -- the loop's own thread ---------------------------------------------------------------
 
     def serve(self) -> None:
         self._watch.start()
-        self._schedule.ask(START, time.monotonic())
+        if self._link is not None:
+            self._link.start(lambda: self._inbox.put(CLUSTER))
+        self._schedule.ask(START, time.monotonic() + (ANSWER if self._link is not None else 0.0))
         with selectors.DefaultSelector() as ready:
             ready.register(self._events, selectors.EVENT_READ, self._hear)
             ready.register(self._inbox, selectors.EVENT_READ, self._read_inbox)
@@ -187,6 +160,8 @@ class Daemon:
                 pass
 
     def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
         self._watch.stop()
         self._state.close()
         self._node.close()
@@ -197,7 +172,7 @@ class Daemon:
         for trigger in self._inbox.take():
             if trigger == CONFIG:
                 self._status = self._status._replace(pending=True)
-            self._schedule.ask(trigger, time.monotonic())
+            self._schedule.ask(trigger, time.monotonic(), TOGETHER if trigger == CLUSTER else 0.0)
 
     def _hear(self) -> None:
         heard = self._events.read(self._listening)
@@ -220,7 +195,7 @@ class Daemon:
 
     def _round(self, triggers: tuple[str, ...]) -> None:
         began, at = time.monotonic(), time.time()
-        ground = _READS & set(triggers) or any("link" in trigger or "address" in trigger for trigger in triggers)
+        ground = _ANEW & set(triggers) or any("link" in trigger or "address" in trigger for trigger in triggers)
         self._patience.forget_failures(None if ground else self._listening.touched())  # what rows failed for may be otherwise now
         confirmed = self._keeper.confirmed()
         try:
@@ -247,6 +222,8 @@ class Daemon:
         self._metrics.ended(report, status)
         log_round(self._log, report, self._status, status, self._settings.dry_run)
         self._status = status  # last, so that whoever reads it finds the rest done
+        if self._link is not None:
+            self._link.publish(status)
 
     def _polled(self) -> list[str]:
         """The kinds that something is wanted of, and of which the kernel tells nothing."""
@@ -292,7 +269,7 @@ class Daemon:
     def _look_around(self, report: Report, triggers: tuple[str, ...], now: float) -> tuple[Opponent, ...]:
         """Others on this host: looked for at a start, with new content, and now and then."""
         known = self._status.opponents
-        if report.context is None or not (_READS & set(triggers) or now - self._looked > LOOK_AROUND):
+        if report.context is None or not (_ANEW & set(triggers) or now - self._looked > LOOK_AROUND):
             return known
         self._looked = now
         try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 from reconciler import __version__
+from reconciler.cluster.known import Known
 from reconciler.daemon.controller import Report
 from reconciler.daemon.patience import Fight
 from reconciler.daemon.status import MANY, Status
@@ -58,6 +60,8 @@ class Metrics:
         self._held = self._gauge("plumbline_rows_held", "Rows that differ and are left alone: refused, resting, or in need of one that is.")
         self._state = self._gauge("plumbline_state_problems", "What does not work with the folder of what is kept for a restart.")
         self._lost = self._counter("plumbline_events_lost_total", "Times that the kernel had more to tell than it could keep.")
+        self._watch = self._gauge("plumbline_watch_up", "1 while the Kubernetes API answers a watch.", "watch")
+        self._objects = self._gauge("plumbline_watch_objects", "Objects that a watch of the Kubernetes API knows.", "watch")
         self._last = self._gauge("plumbline_last_converged_timestamp_seconds", "When a round last left nothing to do.")
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
@@ -78,6 +82,12 @@ class Metrics:
     def overflowed(self) -> None:
         """Some of the kernel's events were lost."""
         self._lost.inc()
+
+    def heard(self, known: Iterable[Known[Any]]) -> None:
+        """What the watches of the Kubernetes API know."""
+        for one in known:
+            self._watch.labels(one.name).set(one.values is not None and not one.trouble)
+            self._objects.labels(one.name).set(len(one.values or ()))
 
     def fought(self, fight: Fight) -> None:
         """A fight begins."""

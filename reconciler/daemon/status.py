@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from reconciler import __version__
+from reconciler.cluster.known import Known
 from reconciler.daemon.controller import Report
 from reconciler.daemon.patience import Fight
 from reconciler.daemon.state import FOLDER
@@ -64,6 +65,7 @@ class Status(NamedTuple):
     fights: tuple[Fight, ...] = ()
     opponents: tuple[Opponent, ...] = ()
     state_problems: tuple[str, ...] = ()
+    watches: tuple[Known[Any], ...] = ()  # what is heard of the Kubernetes API
 
     @property
     def ready(self) -> bool:
@@ -76,6 +78,9 @@ class Status(NamedTuple):
             return f"the newest content is not valid ({self.in_force}): {self.problems[0]}"
         if self.suspect is not None:
             return f"the newest content waits for confirmation ({self.in_force}): {self.suspect.reason}; {self.confirm_content}"
+        if self.stale:
+            awaited = ", ".join(one.name for one in self.watches if one.values is None)
+            return f"the Kubernetes API has not answered yet{f' ({awaited})' if awaited else ''}: {self.in_force}"
         if self.pending:
             return "new content is being put in place"
         if not self.converged:
@@ -190,6 +195,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "fights": [{"row": str(one.row), "by": one.by, "times": one.times, "pauseSeconds": one.pause} for one in status.fights],
         "opponents": [{"level": one.level, "sort": one.sort, "what": one.what, "remedy": one.remedy} for one in status.opponents],
         "state": {"folder": status.state, "problems": list(status.state_problems)},
+        "watches": [_watch(one) for one in status.watches],
         "rounds": status.rounds,
         "lastRound": {
             "at": _time(last.at),
@@ -200,6 +206,10 @@ def as_json(status: Status) -> dict[str, Any]:
         if last
         else None,
     }
+
+
+def _watch(one: Known[Any]) -> dict[str, Any]:
+    return {"name": one.name, "objects": None if one.values is None else len(one.values), "trouble": one.trouble, "since": _time(one.since)}
 
 
 def _refusal(refusal: Refusal | None, digest: str, command: str) -> dict[str, str] | None:

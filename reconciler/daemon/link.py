@@ -1,0 +1,36 @@
+"""What one daemon has to do with the Kubernetes API: what it hears there, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.cluster.known import Known, Report
+from reconciler.cluster.reflector import Timing
+from reconciler.cluster.transport import Api
+from reconciler.daemon.live import Live
+from reconciler.daemon.settings import Settings
+from reconciler.daemon.status import Status
+
+
+class Link:
+    """Its methods wait for no answer of the API."""
+
+    def __init__(self, settings: Settings, api: Api, report: Report, timing: Timing = Timing()) -> None:
+        self._api = api
+        self.live = Live(settings, api, report, timing)
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """`changed`: from any thread, whenever something else is known."""
+        self.live.start(changed)
+
+    @property
+    def known(self) -> list[Known[Any]]:
+        return self.live.known
+
+    def publish(self, status: Status) -> None:
+        """A round has ended."""
+
+    def close(self) -> None:
+        self.live.close()
+        self._api.close()

@@ -1,0 +1,137 @@
+"""Content by watch: what the Kubernetes API says, what it said before where it does not answer, and what is left of that on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from reconciler.cluster.known import Known, Report
+from reconciler.cluster.reflector import Reflector, Resource, Timing
+from reconciler.cluster.transport import Api
+from reconciler.cluster.view import ClusterView, View
+from reconciler.daemon.controller import Rejected
+from reconciler.daemon.inputs import FileInputs, Texts, Told, unpack_inputs
+from reconciler.daemon.settings import Settings
+from reconciler.facts.model import Facts
+from reconciler.spec.load import Loaded
+
+CONFIGMAP = "configmap"
+_SUFFIXES = (".yaml", ".yml")
+
+
+class Live:
+    """What the daemon hears of the API; one `Teller`. Watches begin with `start`, and with the first content that asks for them."""
+
+    def __init__(self, settings: Settings, api: Api, report: Report, timing: Timing = Timing()) -> None:
+        self._settings, self._api, self._report, self._timing = settings, api, report, timing
+        self._kept: FileInputs | None = None
+        self._view: ClusterView | None = None
+        self._configmap: Reflector[Texts] | None = None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """`changed` comes from threads of the watches."""
+        if self._settings.cluster:
+            self._view = ClusterView(self._api, self._settings.node, changed, report=self._report, timing=self._timing)
+        if self._settings.configmap:
+            self._configmap = Reflector(self._api, configmap(self._settings.configmap), changed, report=self._report, timing=self._timing)
+            self._configmap.start()
+
+    def close(self) -> None:
+        if self._configmap is not None:
+            self._configmap.stop()
+            self._configmap.join()
+        if self._view is not None:
+            self._view.close()
+
+    def restore(self, body: bytes) -> FileInputs:
+        """Content that was kept: it says where the API is, and what it said. Raises Rejected."""
+        kept = unpack_inputs(self._settings, body)
+        self._reach(kept.loaded)
+        self._kept = kept
+        return kept
+
+    @property
+    def known(self) -> list[Known[Any]]:
+        """Each watch by itself."""
+        watches = [self._configmap.known()] if self._configmap is not None else []
+        return watches + (self._view.known() if self._view is not None else [])
+
+    # -- Teller ----------------------------------------------------------------------------------
+
+    def texts(self) -> Texts | None:
+        if self._configmap is None:
+            return None
+        known, name = self._configmap.known(), self._settings.configmap
+        if known.values is None:
+            if self._settings.config is not None:
+                return None
+            if self._kept is not None:
+                return self._kept.texts
+            raise Rejected((f"configmap {name} was not read yet: {known.trouble or 'the Kubernetes API is asked for it'}",))
+        if not known.values:
+            raise Rejected((f"configmap {name}: there is none; make it again, or say another one with --configmap",))
+        if not known.values[0]:
+            raise Rejected((f"configmap {name}: holds no key that ends in .yaml; put network.yaml there",))
+        return known.values[0]
+
+    def told(self, loaded: Loaded) -> Told:
+        self._reach(loaded)
+        if self._view is None:
+            return Told(stale=self._configmap is not None and self._configmap.known().values is None)
+        self._view.select(loaded.spec)
+        view = self._view.view()
+        kept = self._kept.facts if self._kept is not None else None
+        if view.nodes is None and kept is None and self._settings.node not in loaded.spec.nodes:
+            why = next((one.trouble for one in self.known if one.trouble), "it is asked")
+            raise Rejected((f"the Kubernetes API has not told yet which nodes there are: {why}",))
+        if not (view.awaited or self._unread):
+            self._kept = None  # all of it is known anew
+        return _told(view, kept, *_detour(view, self._api.server))._replace(stale=bool(view.awaited) or self._unread)
+
+    @property
+    def _unread(self) -> bool:
+        return self._configmap is not None and self._configmap.known().values is None
+
+    def _reach(self, loaded: Loaded) -> None:
+        self._api.reach(self._settings.servers or tuple(loaded.spec.cluster.api_servers))
+
+
+def _told(view: View, kept: Facts | None, *warnings: str) -> Told:
+    """What is not known now is as it was before this start."""
+    before = kept or Facts({})
+    return Told(
+        tuple(before.nodes.values()) if view.nodes is None else view.nodes,
+        before.pods if view.pods is None else view.pods,
+        before.services if view.services is None else view.services,
+        view.cluster_id or before.cluster_id,
+        warnings=(*view.faults, *warnings),
+    )
+
+
+def _detour(view: View, server: str) -> list[str]:
+    """The API must be reached without what it is needed for."""
+    host = urlsplit(server).hostname
+    for service in view.services or ():
+        if host in service.cluster_ips:
+            backends = {backend.address for piece in service.slices for backend in piece.backends}
+            ports = {number for piece in service.slices for _, _, number in piece.ports}
+            servers = ", ".join(
+                f"https://[{one}]:{port}" if ":" in one else f"https://{one}:{port}" for one in sorted(backends) for port in ports
+            )
+            return [
+                f"the Kubernetes API is reached at {host}, the address of service {service.key} that this network itself provides: "
+                f"a node that has lost it could not ask any more; say cluster: {{apiServers: [{servers}]}}"
+            ]
+    return []
+
+
+def configmap(name: str) -> Resource[Texts]:
+    """`name`: NAMESPACE/NAME."""
+    namespace, _, one = name.partition("/")
+
+    def read(thing: Mapping[str, Any]) -> Texts:
+        data = thing.get("data") or {}
+        return tuple((text.encode(), key) for key, text in sorted(data.items()) if key.endswith(_SUFFIXES))
+
+    return Resource(CONFIGMAP, f"/api/v1/namespaces/{namespace}/configmaps", read, f"metadata.name={one}")
