@@ -102,6 +102,9 @@ class Loaded:
     def attach(self, cgroup: Path) -> None:
         bpftool(f"cgroup attach {cgroup} {hook} pinned {self.stub / hook} multi" for hook in SOCKET_HOOKS)
 
+    def detach(self, cgroup: Path) -> None:
+        bpftool(f"cgroup detach {cgroup} {hook} pinned {self.stub / hook}" for hook in SOCKET_HOOKS)
+
     def clear(self) -> None:
         for name, one in self.maps.items():
             if not name.startswith(("pl_j_", "pl_drop_")):

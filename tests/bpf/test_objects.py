@@ -1,0 +1,76 @@
+"""What `make bpf` builds: the layout that it promises, the same bytes everywhere, and plain words where it cannot."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.bpf.objects import MAPS, TREE, Struct, btf_structs, build, maps_of, run
+
+pytestmark = pytest.mark.kernel
+
+LAYOUT = {  # bpf/layout.h, in bytes: what has been said to others cannot change under the same names of maps
+    "pl_addr": Struct(16, {"bytes": 0}),
+    "pl_front": Struct(20, {"addr": 0, "port": 16, "proto": 18, "scope": 19}),
+    "pl_service": Struct(16, {"id": 0, "count": 4, "affinity": 8, "flags": 12}),
+    "pl_slot": Struct(8, {"id": 0, "slot": 4}),
+    "pl_backend": Struct(20, {"addr": 0, "port": 16, "flags": 18, "unused": 19}),
+    "pl_count": Struct(24, {"connections": 0, "packets": 8, "bytes": 16}),
+    "pl_chosen": Struct(24, {"backend": 0, "slot": 20}),
+    "pl_client": Struct(24, {"who": 0, "id": 16, "scope": 20}),
+    "pl_stay": Struct(32, {"since": 0, "chosen": 8}),
+    "pl_peer": Struct(32, {"socket": 0, "addr": 8, "port": 24, "unused": 26}),
+    "pl_named": Struct(20, {"addr": 0, "port": 16, "unused": 18}),
+}
+
+
+def test_the_layout_is_the_promised_one(objects: Path) -> None:
+    built = btf_structs(objects / "sock.o")
+    assert {name: built.get(name) for name in LAYOUT} == LAYOUT
+
+
+@pytest.mark.parametrize("name", ["stub", "sock"])
+def test_the_maps_are_the_promised_ones(pins: Path, objects: Path, name: str) -> None:
+    """Loaded by itself, an object makes the very maps that a plan makes beforehand."""
+    obj = objects / f"{name}.o"
+    run("bpftool", "prog", "loadall", obj, pins / "programs", "pinmaps", pins / "maps")
+    for one in maps_of(obj):
+        made = json.loads(run("bpftool", "-j", "map", "show", "pinned", pins / "maps" / one))
+        assert (made["type"], made["bytes_key"], made["bytes_value"]) == MAPS[one][:3], one
+
+
+def test_the_same_sources_give_the_same_bytes_wherever_they_lie(objects: Path, tmp_path: Path) -> None:
+    for name in ("bpf", ".ci"):
+        shutil.copytree(TREE / name, tmp_path / "elsewhere" / name)
+    shutil.copy(TREE / "Makefile", tmp_path / "elsewhere")
+    run("make", "-s", "-C", tmp_path / "elsewhere", "reconciler/bpf/sock.o")
+    assert (tmp_path / "elsewhere/reconciler/bpf/sock.o").read_bytes() == (objects / "sock.o").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("CLANG", "clang-of-nobody", "clang-of-nobody is missing: it builds the eBPF programs, without which no service is programmed"),
+        ("LLVM_STRIP", "strip-of-nobody", "strip-of-nobody is missing"),
+        ("BPF_CFLAGS", "-nostdlibinc", "the kernel's headers are missing; on Debian: sudo apt-get install linux-libc-dev"),
+    ],
+)
+def test_what_is_missing_is_told(objects: Path, tmp_path: Path, variable: str, value: str, told: str) -> None:
+    done = subprocess.run(
+        ["make", "-s", f"{tmp_path}/sock.o", f"OBJECTS={tmp_path}", f"{variable}={value}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=TREE,
+    )
+    assert done.returncode != 0
+    assert told in done.stderr
+    assert not list(tmp_path.iterdir()), "nothing half made is left"
+
+
+def test_programs_compile_without_a_warning(tmp_path: Path, objects: Path) -> None:
+    build("stub", "sock", folder=tmp_path, options="-Wextra -Werror")
