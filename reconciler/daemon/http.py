@@ -1,4 +1,4 @@
-"""/healthz, /readyz, /metrics and /status, for probes and people on the node. Read only."""
+"""/healthz, /readyz, /metrics, /status and a page at /, for probes and people on the node. Read only."""
 
 from __future__ import annotations
 
@@ -10,25 +10,36 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6, SHUT_RDWR
 from typing import NamedTuple
 
+from reconciler.daemon import page
 from reconciler.daemon.metrics import CONTENT_TYPE
+from reconciler.daemon.page_lists import BadQuery
+from reconciler.daemon.page_view import PATHS, View, told
 from reconciler.daemon.status import Status, as_json
 
-PLAIN = "text/plain; charset=utf-8"
+PLAIN, JSON = "text/plain; charset=utf-8", "application/json"
+HEADERS = (  # of every answer: it is for who asked, as what it is, and nobody's to embed or to keep
+    ("Cache-Control", "no-store"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+)
 
 
 class Answer(NamedTuple):
     code: int
     type: str
     body: bytes
+    policy: str = ""  # Content-Security-Policy; empty: the answer is nothing that a browser runs
 
 
 class BadListen(Exception):
     """The address to listen on cannot be used; says what is wrong and what to do."""
 
 
-def answer(path: str, status: Status, stuck: str, metrics: Callable[[], bytes]) -> Answer:
+def answer(path: str, status: Status, stuck: str, metrics: Callable[[], bytes], view: View = View()) -> Answer:
     """What each path says; `stuck` is why the loop does not turn any more, empty when it does."""
-    match path.partition("?")[0]:
+    path, _, query = path.partition("?")
+    match path:
         case "/healthz":
             return _plain(503 if stuck else 200, stuck or "ok")
         case "/readyz":
@@ -36,13 +47,24 @@ def answer(path: str, status: Status, stuck: str, metrics: Callable[[], bytes]) 
         case "/metrics":
             return Answer(200, CONTENT_TYPE, metrics())
         case "/status":
-            return Answer(200, "application/json", json.dumps(as_json(status), indent=2, ensure_ascii=False).encode() + b"\n")
+            return _json(as_json(status))
+        case "/":
+            return Answer(200, page.TYPE, *page.page())
+        case _ if path in PATHS:
+            try:
+                return _json(told(view, path, query))
+            except BadQuery as error:
+                return _plain(400, str(error))
         case _:
-            return _plain(404, "there are /healthz, /readyz, /metrics and /status")
+            return _plain(404, f"there are /, /healthz, /readyz, /metrics, /status, {', '.join(PATHS)}")
 
 
 def _plain(code: int, text: str) -> Answer:
     return Answer(code, PLAIN, f"{text}\n".encode())
+
+
+def _json(document: object) -> Answer:
+    return Answer(200, JSON, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
 def parse_listen(text: str) -> tuple[str, int] | None:
@@ -95,10 +117,13 @@ def _server(address: tuple[str, int], ask: Callable[[str], Answer]) -> Threading
         timeout = 10  # seconds for a client to say what it wants
 
         def do_GET(self) -> None:
-            given = ask(self.path)
+            foreign = page.rebound(self.headers.get("Host"), self.connection.getsockname()[0])
+            given = _plain(421, foreign) if foreign else ask(self.path)
             self.send_response(given.code)
             self.send_header("Content-Type", given.type)
             self.send_header("Content-Length", str(len(given.body)))
+            for name, value in (*HEADERS, *((("Content-Security-Policy", given.policy),) if given.policy else ())):
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(given.body)
 

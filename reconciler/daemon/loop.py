@@ -20,6 +20,7 @@ from reconciler.daemon.interest import Interest, Listening
 from reconciler.daemon.keeping import Keeper
 from reconciler.daemon.logs import log_fight, log_round
 from reconciler.daemon.metrics import Metrics
+from reconciler.daemon.page_view import View, view_after
 from reconciler.daemon.patience import Patience
 from reconciler.daemon.schedule import POLL, Schedule
 from reconciler.daemon.settings import Settings
@@ -110,6 +111,7 @@ class Daemon:
         self._status = Status(  # swapped whole; read by HTTP threads
             settings.node, settings.source, settings.dry_run, keeper.path, last_good=restored.saved, state_problems=keeper.problems
         )
+        self._view = View()  # likewise
         self._beat = time.monotonic()
         self._stopping = False
 
@@ -221,6 +223,7 @@ class Daemon:
         status = after(self._status, report, last, self._patience.fights(now), self._keeper.problems)._replace(opponents=others)
         self._metrics.ended(report, status)
         log_round(self._log, report, self._status, status, self._settings.dry_run)
+        self._view = view_after(self._view, report, at)
         self._status = status  # last, so that whoever reads it finds the rest done
         if self._link is not None:
             self._link.publish(status)

@@ -175,14 +175,14 @@ def as_json(status: Status) -> dict[str, Any]:
         "spec": {
             "digest": status.digest,
             "source": ("disk" if status.stale else "live") if status.digest else "",
-            "lastGood": _time(status.last_good),
+            "lastGood": rfc3339(status.last_good),
             "pending": status.pending,
             "problems": list(status.problems),
             "refusal": _refusal(status.suspect, status.content, status.confirm_content),
             "warnings": list(status.warnings),
         },
         "converged": status.converged,
-        "lastConverged": _time(status.last_converged),
+        "lastConverged": rfc3339(status.last_converged),
         "errors": list(status.errors),
         "conflicts": list(status.conflicts),
         "held": list(status.held),
@@ -190,7 +190,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "drift": {
             "found": status.found,
             "repaired": status.repaired,
-            "recent": [{"at": _time(one.at), "row": one.row, "was": one.was, "repaired": one.repaired} for one in status.recent],
+            "recent": [{"at": rfc3339(one.at), "row": one.row, "was": one.was, "repaired": one.repaired} for one in status.recent],
         },
         "fights": [{"row": str(one.row), "by": one.by, "times": one.times, "pauseSeconds": one.pause} for one in status.fights],
         "opponents": [{"level": one.level, "sort": one.sort, "what": one.what, "remedy": one.remedy} for one in status.opponents],
@@ -198,7 +198,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "watches": [_watch(one) for one in status.watches],
         "rounds": status.rounds,
         "lastRound": {
-            "at": _time(last.at),
+            "at": rfc3339(last.at),
             "triggers": list(last.triggers),
             "seconds": round(last.seconds, 4),
             "actions": last.actions,
@@ -209,13 +209,18 @@ def as_json(status: Status) -> dict[str, Any]:
 
 
 def _watch(one: Known[Any]) -> dict[str, Any]:
-    return {"name": one.name, "objects": None if one.values is None else len(one.values), "trouble": one.trouble, "since": _time(one.since)}
+    return {
+        "name": one.name,
+        "objects": None if one.values is None else len(one.values),
+        "trouble": one.trouble,
+        "since": rfc3339(one.since),
+    }
 
 
 def _refusal(refusal: Refusal | None, digest: str, command: str) -> dict[str, str] | None:
     return {"reason": refusal.reason, "digest": digest, "confirm": command} if refusal else None
 
 
-def _time(seconds: float | None) -> str | None:
+def rfc3339(seconds: float | None) -> str | None:
     """RFC 3339, UTC."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -56,7 +56,7 @@ def test_status_is_json_and_an_unknown_path_is_told_the_known_ones() -> None:
     said = json.loads(get("/status?pretty", status).body)
     assert (said["node"], said["converged"], said["spec"]["digest"]) == ("n1", True, "abc")
     assert said["lastConverged"] == "2023-11-14T22:13:20.000+00:00"
-    assert get("/", START).code == 404
+    assert get("/nothing", START).code == 404
 
 
 def test_metrics_count_rounds() -> None:
