@@ -15,6 +15,7 @@ from reconciler.spec.cluster import Cluster, Rollout
 from reconciler.spec.confirm import Confirm
 from reconciler.spec.section import Mtu, Section, one_or_many
 from reconciler.spec.segments import Membership, Segment, SegmentName
+from reconciler.spec.services import Services
 from reconciler.spec.underlay import Underlay
 from reconciler.spec.values import (
     AddressWithPrefix,
@@ -116,6 +117,7 @@ class ClusterNetwork(Section):
     cni: Cni | None = None
     segments: dict[SegmentName, Segment] = Field(default_factory=dict)
     membership: Membership = Membership()
+    services: Services | None = None
     underlay: dict[InterfaceName, Underlay] = Field(default_factory=dict)  # by the name of the bridge
     sysctls: dict[SysctlName, int | str | list[int | str] | SysctlSpec] = Field(default_factory=dict)
     resources: dict[str, dict[str, dict[str, Any]]] = Field(default_factory=dict)  # kind → a name for people → the row
