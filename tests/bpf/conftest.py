@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,52 +11,29 @@ import pytest
 
 from tests.bpf.node import Loaded, Node, attached, loaded
 from tests.bpf.objects import build
-from tests.bpf.pinned import libbpf
+from tests.bpf.places import Unavailable, cgroup_root, pin_folder, require_tools
 
 _numbers = itertools.count()
-
-
-def _mounted(kind: str) -> Path | None:
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _, where, what, options, *_ = line.split()
-        if what == kind and "rw" in options.split(","):
-            return Path(where)
-    return None
 
 
 @pytest.fixture(scope="session")
 def objects() -> Path:
     """The folder of the built objects of the socket level."""
-    missing = [tool for tool in ("make", "clang", "llvm-strip", "bpftool") if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"missing: {' '.join(missing)} (Debian: clang llvm libbpf-dev bpftool)")
     try:
-        libbpf()
-    except OSError as error:
-        pytest.skip(f"{error} (Debian: libbpf1)")
+        require_tools()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
     return build("stub", "sock")
 
 
 @pytest.fixture(scope="session")
-def bpffs(tmp_path_factory: pytest.TempPathFactory, objects: Path) -> Iterator[Path]:
-    """A folder in a bpffs for this process: in the one that is mounted, else in one of its own."""
-    mounted = _mounted("bpf")
-    if mounted is None:
-        mounted = tmp_path_factory.mktemp("bpffs")
-        done = subprocess.run(["mount", "-t", "bpf", "bpf", str(mounted)], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"no bpffs here: {done.stderr.strip()}")
-        unmount = True
-    else:
-        unmount = False
-    folder = mounted / f"plt-{os.getpid()}"
-    folder.mkdir()
+def bpffs(objects: Path) -> Iterator[Path]:
+    """A folder in a bpffs for this process."""
     try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
-        if unmount:
-            subprocess.run(["umount", "--lazy", str(mounted)], check=True)
+        with pin_folder() as folder:
+            yield folder
+    except Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture
@@ -73,10 +48,10 @@ def pins(bpffs: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def cgroups() -> Path:
     """Where cgroup2 is mounted."""
-    mounted = _mounted("cgroup2")
-    if mounted is None or not os.access(mounted, os.W_OK):
-        pytest.skip("no cgroup2 that can be written to here")
-    return mounted
+    try:
+        return cgroup_root()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="session")
