@@ -23,6 +23,7 @@ EVERYTHING = (
     "metrics.dashboard.enabled=true",
     'http.listen="node"',
     "features.segments=true",
+    "features.cniPlugin=true",
     "cluster.configmapWatch=true",
 )
 
@@ -58,6 +59,7 @@ MONITOR = ('http.listen="node"', "metrics.serviceMonitor.enabled=true")
 WITH = {  # what has to be on for a value to matter
     "host.netnsDir": ("features.segments=true",),
     "host.containerdDir": ("features.segments=true",),
+    "features.cniPlugin": ("features.segments=true",),
     "metrics.serviceMonitor.enabled": MONITOR[:1],
     "metrics.serviceMonitor.interval": MONITOR,
     "metrics.serviceMonitor.labels": MONITOR,
@@ -224,6 +226,16 @@ def test_prometheus_reaches_what_it_is_to_scrape() -> None:
 def test_features_bring_their_privileges_and_no_others(settings: tuple[str, ...], added: list[str]) -> None:
     (container,) = the(objects(template(*settings)), "DaemonSet")["spec"]["template"]["spec"]["containers"]
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": added}
+
+
+def test_the_plugin_brings_its_installer_which_can_write_one_folder() -> None:
+    pod = the(objects(template(*EVERYTHING)), "DaemonSet")["spec"]["template"]["spec"]
+    (installer,) = pod["initContainers"]
+    assert installer["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert installer["volumeMounts"] == [{"name": "cni-bin", "mountPath": "/host/opt/cni/bin"}]
+    assert {"name": "run", "mountPath": "/run/plumbline"} in pod["containers"][0]["volumeMounts"]
+    done = run_helm("template", "plumbline", str(CHART), "--kube-version", KUBERNETES, "--set", "features.cniPlugin=true")
+    assert done.returncode != 0
 
 
 def test_without_the_api_there_is_no_token() -> None:

@@ -84,6 +84,9 @@ capabilities:
 - {name: cni-conf, mountPath: {{ .Values.host.cniConfDir }}}
 - {name: cni-bin, mountPath: {{ .Values.host.cniBinDir }}, readOnly: true}
 {{- end }}
+{{- if .Values.features.cniPlugin }}
+- {name: run, mountPath: /run/plumbline}
+{{- end }}
 {{- if .Values.features.services }}
 - {name: bpffs, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer}
 {{- end }}
@@ -108,6 +111,17 @@ volumeMounts:
   {{- end }}
 {{- end }}
 
+{{- /* Puts the plugin's file into the node's folder, and can do nothing else. */ -}}
+{{- define "plumbline.installCni" -}}
+- name: install-cni
+  {{- include "plumbline.container" . | nindent 2 }}
+  args: [install-cni, --bin-dir=/host/opt/cni/bin]
+  securityContext:
+    {{- include "plumbline.securityContext" (dict "add" list) | nindent 4 }}
+  volumeMounts:
+    - {name: cni-bin, mountPath: /host/opt/cni/bin}
+{{- end }}
+
 {{- define "plumbline.procSys" -}}
 - name: PLUMBLINE_PROC_SYS # a container's own /proc/sys is read-only, and runc mounts nothing over it
   value: /host/proc/sys
@@ -125,6 +139,10 @@ volumeMounts:
   hostPath: {path: {{ .Values.host.cniConfDir }}, type: DirectoryOrCreate}
 - name: cni-bin
   hostPath: {path: {{ .Values.host.cniBinDir }}, type: DirectoryOrCreate}
+{{- end }}
+{{- if .Values.features.cniPlugin }}
+- name: run
+  hostPath: {path: /run/plumbline, type: DirectoryOrCreate}
 {{- end }}
 {{- if .Values.features.services }}
 - name: bpffs
