@@ -156,7 +156,7 @@ struct lost {
 static long ask_backend(__u32 slot, struct lost *lost)
 {
 	struct pl_backend backend;
-	struct pl_end end;
+	struct pl_end end = {};
 	const struct pl_flow *heart;
 
 	if (!pl_backend_at(lost->id, slot, &backend))

@@ -141,6 +141,7 @@ struct pl_named {
 struct pl_end {
 	struct pl_addr addr;
 	__be16 port;
+	__u8 unused[2]; /* 0 */
 };
 
 enum pl_where {

@@ -91,16 +91,12 @@ static __always_inline int set_quoted_checksum(struct __sk_buff *skb, const stru
 					       const struct pl_end *new, const struct cover *icmp)
 {
 	__u32 at = packet->quoted_transport + (packet->tuple.proto == IPPROTO_TCP ? TCP_CHECKSUM_AT : UDP_CHECKSUM_AT);
-	struct {
-		struct pl_end end;
-		__u16 padding;
-	} one = { .end = *old }, other = { .end = *new };
 	__u16 was, is;
 	__s64 sum;
 
 	if (bpf_skb_load_bytes(skb, at, &was, sizeof(was)) || (packet->tuple.proto == IPPROTO_UDP && was == 0))
 		return 0;
-	sum = bpf_csum_diff((__be32 *)&one, sizeof(one), (__be32 *)&other, sizeof(other), (__u16)~was);
+	sum = bpf_csum_diff((__be32 *)old, sizeof(*old), (__be32 *)new, sizeof(*new), (__u16)~was);
 	sum = (sum & 0xffff) + ((sum >> 16) & 0xffff);
 	sum = (sum & 0xffff) + (sum >> 16);
 	is = ~sum;
