@@ -138,8 +138,11 @@ class Reflector(Generic[T]):
             if news:
                 self._since = time.time()
             self._trouble = str(error)
+            first = news and not self._listed
         if news:
             self._report(self.resource.name, str(error))
+        if first:
+            self._changed()  # whoever waits for the first answer need wait no longer
 
     def _well(self) -> None:
         with self._lock:

@@ -13,11 +13,13 @@ from reconciler.cluster.reflector import Resource, Unreadable
 from reconciler.facts.model import EndpointSlice, Node, Pod, Service
 from reconciler.facts.nodes import BadNode, parse_node
 from reconciler.facts.pods import BadPod, parse_pod
+from reconciler.facts.policies import policies_of
 from reconciler.facts.services import BadService, parse_service, parse_slice
 
 T = TypeVar("T")
 
 NODES, PODS_HERE, MEMBERS, SERVICES, SLICES = "nodes", "pods of this node", "labelled pods", "services", "endpointslices"
+POLICIES = "networkpolicies"
 
 
 def nodes() -> Resource[Node]:
@@ -45,6 +47,13 @@ def services() -> Resource[Service]:
 
 def slices() -> Resource[EndpointSlice]:
     return Resource(SLICES, "/apis/discovery.k8s.io/v1/endpointslices", lambda thing: _said(parse_slice, thing))
+
+
+def policies() -> Resource[str]:
+    """By name alone: nobody here enforces them."""
+    return Resource(
+        POLICIES, "/apis/networking.k8s.io/v1/networkpolicies", lambda thing: policies_of([({**thing, "kind": "NetworkPolicy"}, "")])[0]
+    )
 
 
 def _said(parse: Callable[[Mapping[str, Any]], T], thing: Mapping[str, Any]) -> T:

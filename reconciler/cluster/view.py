@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from reconciler.cluster.known import Known, Report
 from reconciler.cluster.reflector import Reflector, Resource, Timing
-from reconciler.cluster.resources import MEMBERS, NODES, PODS_HERE, SERVICES, SLICES, nodes, pods, services, slices
+from reconciler.cluster.resources import MEMBERS, NODES, PODS_HERE, POLICIES, SERVICES, SLICES, nodes, pods, policies, services, slices
 from reconciler.cluster.transport import Api, Trouble
 from reconciler.facts.model import Node, Pod, Service
 from reconciler.facts.services import joined
@@ -25,8 +25,9 @@ class View(NamedTuple):
     pods: tuple[Pod, ...] | None = None
     services: tuple[Service, ...] | None = None
     cluster_id: str = ""  # "": not known
-    awaited: tuple[str, ...] = ()  # what is watched and was never told
+    awaited: tuple[str, ...] = ()  # what rows are made of, and was never told
     faults: tuple[str, ...] = ()  # objects that could not be read, and are left as they were
+    policies: tuple[str, ...] = ()  # NetworkPolicies by name
 
 
 class ClusterView:
@@ -60,6 +61,8 @@ class ClusterView:
         if getattr(spec, "services", None) is not None:
             yield services(), ()
             yield slices(), ()
+        if spec.policy != "external":
+            yield policies(), ()
 
     def _reflector(self, resource: Resource[Any]) -> Reflector[Any]:
         before = self._identify if resource.name == NODES else None
@@ -75,7 +78,7 @@ class ClusterView:
 
     def view(self) -> View:
         known = {one.name: one for one in self.known()}
-        awaited = tuple(name for name, one in known.items() if one.values is None)
+        awaited = tuple(name for name, one in known.items() if one.values is None and name != POLICIES)
         faults = tuple(f"{fault}; it stays as it last was" for one in known.values() for fault in one.faults)
         here, members = _values(known, PODS_HERE), _values(known, MEMBERS)
         found = None
@@ -83,7 +86,7 @@ class ClusterView:
             found = tuple({pod.key: pod for pod in (*(members or ()), *(here or ()))}.values())
         served, backends = _values(known, SERVICES), _values(known, SLICES)
         together = None if served is None or backends is None else joined(served, backends)
-        return View(_values(known, NODES), found, together, self._identity, awaited, faults)
+        return View(_values(known, NODES), found, together, self._identity, awaited, faults, _values(known, POLICIES) or ())
 
     def known(self) -> list[Known[Any]]:
         """Each watch by itself."""

@@ -20,6 +20,8 @@ from reconciler.facts.model import Host, Node, Pod
 from reconciler.intents import Compiled, Context, IntentError
 from reconciler.kernel.devices import with_devices
 from reconciler.kernel.pods import Finder, finder, node_scope, with_pods
+from reconciler.kernel.services import with_services
+from reconciler.spec.services import Services
 
 
 class Rejected(Exception):
@@ -62,6 +64,10 @@ class Inputs(Inventory, Protocol):
     @property
     def pod_netns(self) -> str:
         """How their namespaces are found (`membership.netns`)."""
+
+    @property
+    def services(self) -> Services | None:
+        """The section `services`."""
 
     def same(self, other: object) -> bool:
         """Whether it says the very same, so that nothing has to be compiled again."""
@@ -229,7 +235,7 @@ class Controller:
             if inputs.needs_uplink:
                 raise
             host = Host("", 0, root=self._root)
-        host = with_devices(host, self._io, inputs.devices)
+        host = with_services(with_devices(host, self._io, inputs.devices), self._io, inputs.services)
         host = with_pods(host, self._finder(inputs), inputs.pods, inputs.node.name)
         known = next((one for one in self._verdicts if one.inputs is inputs), None)
         if known is not None and known.host == host:

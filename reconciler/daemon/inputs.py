@@ -21,10 +21,12 @@ from reconciler.facts.merge import build_facts, nodes_of
 from reconciler.facts.model import Facts, Host, Node, Pod, Service
 from reconciler.facts.nodes import BadNode, KnownNodes
 from reconciler.facts.pods import pods_of
+from reconciler.facts.policies import unenforced
 from reconciler.facts.services import services_of
 from reconciler.intents import Compiled, Context, Memo, compile_node
 from reconciler.spec.load import Loaded, load_texts, read_texts
 from reconciler.spec.problems import SpecError
+from reconciler.spec.services import Services
 
 _TRIES = 5  # for content that is swapped while it is read
 
@@ -80,6 +82,10 @@ class FileInputs(NamedTuple):
     def pod_netns(self) -> str:
         return self.loaded.spec.membership.netns
 
+    @property
+    def services(self) -> Services | None:
+        return self.loaded.spec.services
+
     def same(self, other: object) -> bool:
         return isinstance(other, FileInputs) and self[1:] == other[1:] and self.digest == other.digest
 
@@ -127,6 +133,7 @@ class Told(NamedTuple):
     pods: tuple[Pod, ...] | None = None
     services: tuple[Service, ...] | None = None
     cluster_id: str = ""
+    policies: tuple[str, ...] = ()  # NetworkPolicies by name
     stale: bool = False  # some of it was kept on disk, or is still to come
     warnings: tuple[str, ...] = ()
 
@@ -175,7 +182,8 @@ def _load(settings: Settings, known: KnownNodes | None, teller: Teller | None) -
     pods, services = pods if told.pods is None else told.pods, services if told.services is None else told.services
     facts = build_facts(loaded, nodes, pods=pods, services=services)._replace(cluster_id=told.cluster_id)
     inputs = _judged(settings, loaded, facts, texts or ())
-    return inputs._replace(warnings=(*inputs.warnings, *wrong_pods, *wrong_services, *told.warnings), stale=told.stale)
+    unserved = map(str, unenforced(loaded, told.policies, warning=True))
+    return inputs._replace(warnings=(*inputs.warnings, *wrong_pods, *wrong_services, *told.warnings, *unserved), stale=told.stale)
 
 
 def _judged(settings: Settings, loaded: Loaded, facts: Facts, texts: Texts) -> FileInputs:

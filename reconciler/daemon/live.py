@@ -14,7 +14,8 @@ from reconciler.daemon.controller import Rejected
 from reconciler.daemon.inputs import FileInputs, Texts, Told, unpack_inputs
 from reconciler.daemon.settings import Settings
 from reconciler.facts.model import Facts
-from reconciler.spec.load import Loaded
+from reconciler.spec.load import Loaded, load_spec
+from reconciler.spec.problems import SpecError
 
 CONFIGMAP = "configmap"
 _SUFFIXES = (".yaml", ".yml")
@@ -33,9 +34,22 @@ class Live:
         """`changed` comes from threads of the watches."""
         if self._settings.cluster:
             self._view = ClusterView(self._api, self._settings.node, changed, report=self._report, timing=self._timing)
+            self._ask_early(self._view)
         if self._settings.configmap:
             self._configmap = Reflector(self._api, configmap(self._settings.configmap), changed, report=self._report, timing=self._timing)
             self._configmap.start()
+
+    def _ask_early(self, view: ClusterView) -> None:
+        """What the first round will want to know. What is wrong with the files is told then."""
+        try:
+            if self._settings.config is not None and not self._settings.configmap:
+                loaded = load_spec(self._settings.config)
+                self._reach(loaded)
+                view.select(loaded.spec)
+            elif self._kept is not None:
+                view.select(self._kept.loaded.spec)
+        except SpecError:
+            return
 
     def close(self) -> None:
         if self._configmap is not None:
@@ -105,6 +119,7 @@ def _told(view: View, kept: Facts | None, *warnings: str) -> Told:
         before.pods if view.pods is None else view.pods,
         before.services if view.services is None else view.services,
         view.cluster_id or before.cluster_id,
+        policies=view.policies,
         warnings=(*view.faults, *warnings),
     )
 

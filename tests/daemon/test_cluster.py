@@ -1,0 +1,227 @@
+"""The daemon as a process of its own, with a Kubernetes API beside it that comes, goes and lies."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api.certificates import Certificates
+from tests.api.conftest import certificates
+from tests.api.server import SmallApi
+from tests.cluster.objects import node
+from tests.daemon.process import Daemon, held
+from tests.namespaces import sh
+
+__all__ = ["certificates"]
+pytestmark = pytest.mark.kernel
+
+NODES = "/api/v1/nodes"
+CONFIGMAPS = "/api/v1/namespaces/plumbline-system/configmaps"
+NETWORK = """\
+apiVersion: plumbline.dev/v1alpha1
+kind: ClusterNetwork
+fabric: {podNetwork: [10.244.0.0/16]}
+"""
+
+
+def peer(number: int) -> dict[str, Any]:
+    return node(f"n{number}", f"10.0.{number}.1{number}", f"10.244.{number}.0/24")
+
+
+class Cluster:
+    """An API in this node's namespace, and the node's daemons."""
+
+    def __init__(self, folder: Path, certificates: Certificates) -> None:
+        self.folder = folder
+        self.api = SmallApi(certificates)
+        self.api.start()
+        for name in ("kube-system", "default", "plumbline-system"):
+            self.api.put("/api/v1/namespaces", {"metadata": {"name": name}})
+        for number in (1, 2, 3):
+            self.api.put(NODES, peer(number))
+        (folder / "token").write_text("admin")
+        (folder / "kubeconfig").write_text(
+            json.dumps(
+                {
+                    "apiVersion": "v1", "kind": "Config", "current-context": "it",
+                    "clusters": [{"name": "it", "cluster": {"server": self.api.url, "certificate-authority": str(certificates.authority)}}],
+                    "users": [{"name": "it", "user": {"tokenFile": str(folder / "token")}}],
+                    "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+                }
+            )
+        )  # fmt: skip
+        self.config = folder / "network.yaml"
+        self.config.write_text(NETWORK)
+        self.daemons: list[Daemon] = []
+
+    def start(self, *options: str) -> Daemon:
+        log = self.folder / f"log-{len(self.daemons)}"
+        words = ("--cluster", "--kubeconfig", str(self.folder / "kubeconfig"), *options)
+        self.daemons.append(Daemon(log, self.config, self.folder / "state", options=words))
+        return self.daemons[-1]
+
+    def routes(self, *numbers: int) -> Callable[[], bool]:
+        wanted = [f"10.244.{number}.0/24" for number in numbers]
+        return lambda: [line.split()[0] for line in sh("ip route show proto 94").splitlines()] == wanted
+
+    def network(self, text: str) -> None:
+        self.api.put(CONFIGMAPS, {"metadata": {"name": "network"}, "data": {"network.yaml": text}})
+
+
+@pytest.fixture
+def cluster(netns: str, tmp_path: Path, certificates: Certificates) -> Iterator[Cluster]:
+    sh("ip link add eth0 type veth peer name wire && ip link set eth0 up && ip link set wire up && ip addr add 10.0.1.11/24 dev eth0")
+    sh("ip route add default via 10.0.1.1; ip link set lo up")
+    made = Cluster(tmp_path, certificates)
+    yield made
+    for daemon in made.daemons:
+        if daemon.process.poll() is None:
+            daemon.end(signal.SIGKILL)
+    made.api.stop()
+
+
+def test_nodes_come_change_and_go(cluster: Cluster) -> None:
+    daemon = cluster.start()
+    daemon.until(daemon.ready)
+    assert cluster.routes(2, 3)()
+    rounds = daemon.status["rounds"]
+    cluster.api.put(NODES, node("n2", "10.0.2.12", "10.244.2.0/24", beat=7))
+    cluster.api.put(NODES, peer(4))
+    daemon.until(cluster.routes(2, 3, 4))
+    daemon.until(daemon.ready)
+    assert daemon.status["rounds"] <= rounds + 2, "a heartbeat is no reason for a round"
+    cluster.api.put(NODES, node("n4", "10.0.4.99", "10.244.4.0/24"))
+    daemon.until(lambda: "dst 10.0.4.99" in sh("bridge fdb show dev plumb0"))
+    cluster.api.delete(f"{NODES}/n4")
+    daemon.until(cluster.routes(2, 3))
+    watches = {one["name"]: one for one in daemon.status["watches"]}
+    assert watches["nodes"] == {"name": "nodes", "objects": 3, "trouble": "", "since": None}
+    assert 'plumbline_watch_objects{watch="nodes"} 3.0' in daemon.get("/metrics")[1]
+
+
+def test_an_api_that_goes_takes_nothing_with_it_and_drift_is_repaired_meanwhile(cluster: Cluster) -> None:
+    daemon = cluster.start()
+    daemon.until(daemon.ready)
+    good = held()
+    with cluster.api.down():
+        daemon.until(lambda: any(one["trouble"] for one in daemon.status["watches"]))
+        assert daemon.ready(), "the node is as it should be, as far as anybody knows"
+        sh("ip route del 10.244.3.0/24")
+        daemon.until(lambda: held() == good)
+        cluster.api.delete(f"{NODES}/n3")
+        assert held() == good
+    daemon.until(cluster.routes(2))
+
+
+def test_a_boot_without_an_api_gets_the_network_that_was_and_loses_nothing(cluster: Cluster) -> None:
+    daemon = cluster.start()
+    daemon.until(daemon.ready)
+    good = held()
+    daemon.end()
+    cluster.api.delete(f"{NODES}/n3")
+    with cluster.api.down():
+        sh("ip link del plumb0; nft flush ruleset")
+        daemon = cluster.start()
+        daemon.until(lambda: held() == good)
+        daemon.until(lambda: "has not answered yet" in daemon.get("/readyz")[1])
+        assert daemon.status["spec"]["source"] == "disk"
+        daemon.end()
+        daemon = cluster.start()
+        daemon.until(lambda: daemon.status["rounds"] > 0)
+        assert held() == good
+    daemon.until(daemon.ready)
+    assert cluster.routes(2)(), "n3 goes once the API says so"
+
+
+def test_a_first_start_without_an_api_changes_nothing(cluster: Cluster) -> None:
+    with cluster.api.down():
+        daemon = cluster.start()
+        daemon.until(lambda: "has not told yet" in daemon.get("/readyz")[1])
+        assert not held()
+    daemon.until(daemon.ready)
+    assert cluster.routes(2, 3)()
+
+
+def test_an_api_that_suddenly_knows_no_nodes_waits_for_a_person(cluster: Cluster) -> None:
+    """As after a backup of etcd that was put back."""
+    daemon = cluster.start()
+    daemon.until(daemon.ready)
+    good = held()
+    with cluster.api.down():
+        for number in (2, 3):
+            cluster.api.delete(f"{NODES}/n{number}")
+        cluster.api.store.compact(move_on=True)
+    daemon.until(lambda: daemon.status["spec"]["refusal"] is not None)
+    assert "names none of the other 2 nodes any more" in daemon.status["notReady"]
+    assert held() == good
+
+
+def test_a_node_that_makes_no_sense_harms_itself_alone(cluster: Cluster) -> None:
+    daemon = cluster.start()
+    daemon.until(daemon.ready)
+    good = held()
+    wrong = peer(3)
+    wrong["metadata"]["annotations"]["plumbline.dev/address"] = "not an address"
+    cluster.api.put(NODES, wrong)
+    daemon.until(lambda: any("n3" in one for one in daemon.status["spec"]["warnings"]))
+    assert held() == good
+    cluster.api.put(NODES, peer(4))
+    daemon.until(cluster.routes(2, 3, 4))
+
+
+def test_network_yaml_by_watch_and_what_can_happen_to_it(cluster: Cluster) -> None:
+    cluster.config = cluster.folder / "nowhere"
+    daemon = cluster.start("--configmap", "plumbline-system/network")
+    daemon.until(lambda: "there is none" in daemon.get("/readyz")[1])
+    cluster.network(NETWORK)
+    daemon.until(daemon.ready)
+    good = held()
+    digest = daemon.status["spec"]["digest"]
+    for text, says in (
+        (NETWORK + "fabrik: {}\n", "did you mean fabric"),
+        (NETWORK[:-9], "network.yaml"),  # half of it
+        ("", "network.yaml"),
+        (NETWORK + "#" + "x" * ((1 << 20) - len(NETWORK) - 60) + "\nnonsense", "network.yaml"),  # as large as it can be
+    ):
+        cluster.network(text)
+        daemon.until(lambda says=says: bool(daemon.status["spec"]["problems"]) and says in daemon.status["spec"]["problems"][0])  # type: ignore[misc]
+        assert (daemon.status["spec"]["digest"], held()) == (digest, good)
+    cluster.api.delete(f"{CONFIGMAPS}/network")
+    daemon.until(lambda: "there is none" in daemon.get("/readyz")[1])
+    assert held() == good
+    cluster.api.put(CONFIGMAPS, {"metadata": {"name": "network"}, "data": {"notes.txt": "x"}})
+    daemon.until(lambda: "no key that ends in .yaml" in daemon.get("/readyz")[1])
+    cluster.network(NETWORK.replace("10.244.0.0/16]", "10.244.0.0/16]}\nsysctls: {net.core.somaxconn: 4097").replace("}}", "}"))
+    daemon.until(daemon.ready)
+    assert sh("sysctl -n net.core.somaxconn").strip() == "4097"
+    daemon.end()
+    sh("ip link del plumb0")
+    with cluster.api.down():
+        daemon = cluster.start("--configmap", "plumbline-system/network")
+        daemon.until(cluster.routes(2, 3))
+        daemon.until(lambda: daemon.status["spec"]["source"] == "disk")
+
+
+def test_another_clusters_network_is_refused_before_the_first_write(cluster: Cluster) -> None:
+    cluster.config.write_text(NETWORK + "metadata: {clusterID: somebody-elses}\n")
+    daemon = cluster.start()
+    daemon.until(lambda: "this cluster is" in daemon.get("/readyz")[1])
+    assert not held()
+    uid = (cluster.api.get("/api/v1/namespaces/kube-system") or {})["metadata"]["uid"]
+    cluster.config.write_text(NETWORK + f"metadata: {{clusterID: {uid}}}\n")
+    daemon.until(daemon.ready)
+
+
+def test_sigterm_is_quick_while_everything_hangs(cluster: Cluster) -> None:
+    daemon = cluster.start()
+    daemon.until(daemon.ready)
+    cluster.api.slow.set()
+    cluster.api.drop()
+    assert daemon.end() < 3
+    cluster.api.slow.clear()
+    assert daemon.process.returncode == 0
