@@ -43,6 +43,11 @@ class Unknown(str):
     def __new__(cls, what: str) -> Unknown:
         return super().__new__(cls, f"‹{what}›")
 
+    @classmethod
+    def within(cls, text: str) -> Unknown:
+        """A value of which only a part is unknown: `text` holds that part already, as an Unknown prints."""
+        return str.__new__(cls, text)
+
 
 class Row(Protocol):
     """What every row type has; see the module's docstring for the layout."""
@@ -76,8 +81,13 @@ class Ref(NamedTuple):
     key: Key
 
     def __str__(self) -> str:
-        words = (" ".join(map(str, part)) if type(part) is tuple else str(part) for part in self.key if part not in ("", 0))
-        return f"{self.kind} {' '.join(words)}"
+        return f"{self.kind} {' '.join(_said(part) for part in self.key if part not in ('', 0))}"
+
+
+def _said(part: Any) -> str:
+    if type(part) is tuple:
+        return " ".join(map(str, part))
+    return part.hex(" ") if type(part) is bytes else str(part)
 
 
 class Claim(NamedTuple):

@@ -1,7 +1,7 @@
 """Actions become the very lines that run.
 
 Templates see `old` and `new`, may read fields of rows only, and every value
-passes `word`. After rendering each line has to begin as its kind's grammar says.
+passes `word`: bytes are told in hexadecimal digits. After rendering each line has to begin as its kind's grammar says.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class _Environment(SandboxedEnvironment):
 
 
 def _field_names(named_tuple: Any) -> set[str]:
-    """The names of all fields of a row type and of the NamedTuples inside it."""
+    """The names of all fields of a row type and of the NamedTuples inside it, and of what these tell of themselves (properties)."""
     names: set[str] = set()
     waiting, seen = [named_tuple], set()
     while waiting:
@@ -69,6 +69,7 @@ def _field_names(named_tuple: Any) -> set[str]:
         if hasattr(hint, "_fields") and hint not in seen:
             seen.add(hint)
             names.update(hint._fields)
+            names.update(name for name, what in vars(hint).items() if isinstance(what, property))
             waiting += get_type_hints(hint).values()
     return names
 
@@ -85,6 +86,8 @@ def _word_check(unknown_allowed: bool) -> Callable[[Any], Any]:
             if is_word(value):
                 remember(value)
                 return value
+        elif value.__class__ is bytes:
+            return value.hex(" ")
         elif (value.__class__ is int and value >= 0) or (isinstance(value, str) and is_word(value)):
             return value
         if isinstance(value, Unknown):

@@ -42,12 +42,12 @@ def printed(plan: Plan) -> Iterator[Printed]:
     before = ""
     for action in plan.actions:
         why = reason(action)
-        comment, before = ("" if why == before else why), why
+        comment, before = _comment(about(action), "" if why == before else why), why
         if action.held not in ("", WAITS):
             yield Printed("?", _held(action), action.held)
             continue
         if action.held:
-            comment = f"{why}; {WAITS}"
+            comment = _comment(about(action), f"{why}; {WAITS}")
         for number, line in enumerate(action.lines):
             yield Printed(action.verb.value, str(line), comment if number == 0 else "")
     for conflict in plan.conflicts:
@@ -66,6 +66,15 @@ def reason(action: Action) -> str:
         return action.note
     origin = said_by(action.change.new)
     return f"{origin} · {action.note}" if action.note else origin
+
+
+def about(action: Action) -> str:
+    """What a row is, in words, where its lines do not say it (rows that have `about` do); else empty."""
+    return str(getattr(action.change.row, "about", ""))
+
+
+def _comment(*parts: str) -> str:
+    return " · ".join(filter(None, parts))
 
 
 def _held(action: Action) -> str:

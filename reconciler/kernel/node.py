@@ -13,12 +13,15 @@ from typing import Any, TypeVar
 from reconciler.engine.kind import Dump, ObservationFailed, Place
 from reconciler.engine.model import Action, StagedFile
 from reconciler.engine.round import Failure
+from reconciler.kernel import bpf, bpf_lines
+from reconciler.kernel.bpf_maps import PinnedMaps
 from reconciler.kernel.decoded import Decoded, after
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.nfnetlink import Generation, NetfilterSocket
 from reconciler.kernel.spaces import Spaces
 from reconciler.kernel.tools import TIMEOUT, read_tool, run_actions
 from reconciler.wire import netlink as wire
+from reconciler.wire.bpf import Attached, Pinned, ProgramInfo
 from reconciler.wire.bulk import Ages, payloads
 
 T = TypeVar("T")
@@ -31,9 +34,10 @@ class KernelNode:
     """Asks and changes the kernel, in the namespace of this process and by name in others.
 
     timeout: seconds after which a tool counts as hanging, and is stopped.
+    objects: the only folder that programs are loaded from.
     """
 
-    def __init__(self, *, timeout: float = TIMEOUT) -> None:
+    def __init__(self, *, timeout: float = TIMEOUT, objects: str = bpf_lines.PACKAGE) -> None:
         self._timeout = timeout
         self._socket: RouteSocket | None = None
         self._netfilter: NetfilterSocket | None = None
@@ -41,6 +45,9 @@ class KernelNode:
         self._remembered: dict[tuple[str, Dump, object], tuple[tuple[Place, tuple[bytes, ...]], Any]] = {}
         self._messages: dict[tuple[str, Dump, object], Decoded[Any]] = {}
         self._spaces = Spaces()
+        self._pins = bpf.Pins()
+        self.maps = PinnedMaps()
+        self._runners = bpf_lines.runners(self.maps, objects)
 
     def close(self) -> None:
         if self._socket is not None:
@@ -157,6 +164,28 @@ class KernelNode:
         except OSError as error:
             raise ObservationFailed(f"{path}: {error.strerror}") from error
 
+    def on_bpffs(self, path: str) -> bool:
+        return bpf.is_bpffs(path)
+
+    def pinned(self, folder: str) -> Mapping[str, Pinned]:
+        with _readable(folder):
+            return self._pins.of(folder)
+
+    def map_rows(
+        self,
+        paths: Sequence[str],
+        decode: Callable[[str, Sequence[bytes], Sequence[bytes | str]], Sequence[T]],
+        patience: float,
+        programs: Mapping[int, str],
+    ) -> list[T]:
+        return self.maps.rows_of(paths, decode, patience, programs)
+
+    def attached(self, cgroup: str, hook: str) -> Attached:
+        return bpf.attached(cgroup, hook)
+
+    def program(self, number: int) -> ProgramInfo | None:
+        return bpf.program(number)
+
     # -- Executor --------------------------------------------------------------------------
 
     def run(self, actions: Sequence[Action]) -> list[Failure | None]:
@@ -167,7 +196,7 @@ class KernelNode:
             staged.append(failure)
             if failure is None:
                 ready.append(action)
-        done = iter(run_actions(ready, self._spaces.known, self._timeout))
+        done = iter(run_actions(ready, self._spaces.known, self._timeout, self._runners))
         return [failure if failure is not None else next(done) for failure in staged]
 
 

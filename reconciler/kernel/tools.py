@@ -11,7 +11,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain, groupby
@@ -37,7 +37,7 @@ _OBJECTS = {
 _SENTINEL = {"ip": ("link show dev lo", "lo: <"), "bridge": ("vlan show dev lo", "vlan-id")}
 
 
-class _Run(Protocol):
+class Run(Protocol):
     """`run_tool` in one namespace."""
 
     def __call__(self, words: Sequence[str], *, stdin: str | None = None) -> subprocess.CompletedProcess[str]: ...
@@ -62,6 +62,12 @@ class Command(NamedTuple):
     def words(self) -> list[str]:
         """The words as a shell would see them."""
         return [self.tool, *shlex.split(self.rest)]
+
+
+class Runner(Protocol):
+    """Runs commands of one tool, in order: why each is not done."""
+
+    def __call__(self, run: Run, batch: Sequence[Command], /) -> list[Failure | None]: ...
 
 
 class ToolFailed(Exception):
@@ -105,6 +111,9 @@ _PACKAGE = {
     "sysctl": "procps",
     "mv": "coreutils",
     "rm": "coreutils",
+    "mkdir": "coreutils",
+    "rmdir": "coreutils",
+    "bpftool": "bpftool",
     "wg": "wireguard-tools",
     "ovs-vsctl": "openvswitch-switch",
 }
@@ -124,12 +133,17 @@ def read_tool(netns: str, words: Sequence[str], known: Identity | None = None, t
 
 
 def run_actions(
-    actions: Sequence[Action], known: Callable[[str], Identity | None] = lambda netns: None, timeout: float = TIMEOUT
+    actions: Sequence[Action],
+    known: Callable[[str], Identity | None] = lambda netns: None,
+    timeout: float = TIMEOUT,
+    runners: Mapping[str, Runner] = {},
 ) -> list[Failure | None]:
     """Run the lines of the actions; see `reconciler.engine.round.Executor`. In order inside each namespace, several of these at once.
 
     known: the namespaces that stood under these names when they were observed; others are not touched.
+    runners: of tools that this node has its own way with.
     """
+    runners = {**_RUN, **runners}
     failures: list[Failure | None] = [None] * len(actions)
     places: dict[str, list[Command]] = {}
     for index, action in enumerate(actions):
@@ -139,7 +153,7 @@ def run_actions(
 
     def work(netns: str) -> list[tuple[Command, Failure | None]]:
         tool, space = partial(run_tool, netns, known=known(netns), timeout=timeout), partial(inside, netns, known=known(netns))
-        return _in_order(tool, space, places[netns], actions)
+        return _in_order(tool, space, places[netns], actions, runners)
 
     if len(places) > 1:
         with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="tools") as pool:
@@ -152,7 +166,9 @@ def run_actions(
     return failures
 
 
-def _in_order(run: _Run, space: _Inside, commands: Sequence[Command], actions: Sequence[Action]) -> list[tuple[Command, Failure | None]]:
+def _in_order(
+    run: Run, space: _Inside, commands: Sequence[Command], actions: Sequence[Action], runners: Mapping[str, Runner]
+) -> list[tuple[Command, Failure | None]]:
     """The commands of one namespace, in as few processes as their tools allow.
 
     A unit that needs one that failed does not run: the other end of a veth pair, say, is then somebody else's.
@@ -171,7 +187,7 @@ def _in_order(run: _Run, space: _Inside, commands: Sequence[Command], actions: S
                 if len(batch) >= MANY and (matches := _matches(batch)):
                     found = space(partial(packed.send, matches))
                 else:
-                    found = _RUN.get(tool, _each)(run, batch)
+                    found = runners.get(tool, each)(run, batch)
             except (ToolFailed, ObservationFailed) as failure:
                 found = [Failure(str(failure))] * len(batch)
             if unit and any(found):
@@ -205,7 +221,7 @@ def _command(action: int, line: Line, unit: int) -> Command:
     return Command(action, tool, rest, unit=unit)
 
 
-def _batch(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
+def _batch(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
     """`ip -batch` and `bridge -batch`: a refused line is named and the rest runs, but of a unit; a line that
     the tool cannot read ends it all, which the missing sentinel tells."""
     tool = batch[0].tool
@@ -239,7 +255,7 @@ def _refused(stderr: str) -> Iterable[tuple[int, str]]:
         start = stderr.find("\n", match.end()) + 1 or len(stderr)
 
 
-def _nft(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
+def _nft(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
     """One transaction: all lines or none. What it is refused for is left out, and the rest tried again in one:
     a table that is made anew and the elements of its sets must never be seen apart."""
     failures: dict[int, Failure] = {}  # by action
@@ -283,7 +299,7 @@ def _unquoted(rest: str) -> str:
     return rest.replace("'", "") if '"' not in rest else " ".join(shlex.split(rest))
 
 
-def _each(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
+def each(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
     """Tools without a batch mode that tells which line failed: a process for each line."""
     failures: list[Failure | None] = []
     for command in batch:
@@ -297,15 +313,15 @@ def _each(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
     return failures
 
 
-def _ovs(run: _Run, batch: Sequence[Command]) -> list[Failure | None]:
+def _ovs(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
     """A transaction for each line, and ovs-vswitchd has taken it when it ends."""
     for command in batch:
         if not ovs.allowed(command.words):
             raise ToolFailed(f"{command.tool} {command.rest} is not a thing that a plan does")
-    return _each(run, batch)
+    return each(run, batch)
 
 
-_RUN = {"ip": _batch, "bridge": _batch, "nft": _nft, "ovs-vsctl": _ovs}
+_RUN: Mapping[str, Runner] = {"ip": _batch, "bridge": _batch, "nft": _nft, "ovs-vsctl": _ovs}
 
 
 def _first_line(text: str) -> str:

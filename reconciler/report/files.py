@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.engine.model import Plan, StagedFile
-from reconciler.engine.text import counts, visible
+from reconciler.engine.text import about, counts, visible
 
 _ONLY_THERE = ("‹", b"\\u2039")  # how values that only the node knows begin: in lines, and in JSON
 
@@ -51,7 +51,8 @@ def _body(plan: Plan, folder: Path) -> Iterator[str]:
             name = f"{plan.node}.files/{number}"
             _write(folder / name, file)
             yield f"install -D -m {file.mode:04o} -T {name} {file.path}"
-        yield from map(str, action.lines)
+        said = about(action)
+        yield from (f"{line}  # {visible(said)}" if said else str(line) for line in action.lines)
 
 
 def _write(path: Path, file: StagedFile) -> None:

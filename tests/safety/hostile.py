@@ -64,6 +64,6 @@ def out_of_place(line: str) -> list[str]:
 
 def unfit_words(line: str) -> list[str]:
     """Words of a line of a plan that are none that a plan may have."""
-    allowed = {"!=", "{", "}", ";", "'{", "}'", '"plumbline"', "-n", "-6", "-w", "-T", "--", "--timeout=10"}
+    allowed = {"!=", "{", "}", ";", "'{", "}'", '"plumbline"', "-n", "-6", "-w", "-T", "-r", "--", "--timeout=10"}
     bare = re.sub(r'=("[^"]*")', lambda match: "=" + match[1].strip('"').replace(" ", ""), line)  # sysctl's value of several words
     return [word for word in bare.split(" ") if word not in allowed and not fit(_ENDPOINT.sub(r"\1", word).removeprefix("--db=unix:"))]
