@@ -89,7 +89,9 @@ POD = fields(
     dnsPolicy=one_of("Default"),
     enableServiceLinks=BOOL,
     imagePullSecrets=listed(fields("name", name=NAME)),
-    securityContext=fields("seccompProfile", seccompProfile=fields("type", type=one_of("RuntimeDefault"))),
+    securityContext=fields(
+        "seccompProfile", runAsNonRoot=BOOL, runAsUser=INT, seccompProfile=fields("type", type=one_of("RuntimeDefault"))
+    ),
     serviceAccountName=NAME,
     automountServiceAccountToken=BOOL,
     priorityClassName=NAME,
@@ -133,7 +135,7 @@ THINGS = {
         template=fields("metadata spec", metadata=POD_META, spec=POD))),
     "Job": _thing("batch/v1", "spec", spec=fields(
         "template", backoffLimit=INT, activeDeadlineSeconds=INT, ttlSecondsAfterFinished=INT,
-        template=fields("spec", metadata=fields(labels=LABELS, annotations=TEXTS), spec={"type": "object"}))),
+        template=fields("metadata spec", metadata=POD_META, spec=POD))),
     "ClusterRole": _thing(RBAC, "rules", **RULES),
     "Role": _thing(RBAC, "rules", **RULES),
     "ClusterRoleBinding": _thing(RBAC, "roleRef subjects", **BINDING),
