@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 from reconciler.engine.kind import ObservationFailed, ToolMissing
 from reconciler.engine.model import Action, Line, Ref, Verb
 from reconciler.engine.round import Failure
-from reconciler.kernel import ovs, packed
+from reconciler.kernel import ovs, packed, proc_sys
 from reconciler.kernel.netns import Identity, inside
 
 MANY = 64  # lines of one tool in a row; from here on those that can be packed are
@@ -321,7 +321,13 @@ def _ovs(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
     return each(run, batch)
 
 
-_RUN: Mapping[str, Runner] = {"ip": _batch, "bridge": _batch, "nft": _nft, "ovs-vsctl": _ovs}
+def _sysctl(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
+    """A process for each line, which writes elsewhere where /proc/sys is read-only."""
+    folder = proc_sys.elsewhere()
+    return each(partial(proc_sys.write, run, folder) if folder else run, batch)
+
+
+_RUN: Mapping[str, Runner] = {"ip": _batch, "bridge": _batch, "nft": _nft, "ovs-vsctl": _ovs, "sysctl": _sysctl}
 
 
 def _first_line(text: str) -> str:
