@@ -15,7 +15,6 @@
  * too: path MTU discovery lives of that. Every exit says TC_ACT_UNSPEC for "go on": filters behind ours have their say.
  */
 #include "refuse.h"
-#include "rewrite.h"
 
 #define CLASHES 4
 

@@ -108,6 +108,7 @@ struct ip {
 struct packet {
 	struct pl_tuple tuple;
 	__u32 transport;
+	__u32 end; /* behind the last byte */
 	__u32 quoted; /* where the IP header is that an ICMP error quotes; 0: it is no error */
 	__u32 quoted_transport;
 	__u32 id;
@@ -335,6 +336,7 @@ VERIFIED_ALONE int read_packet(struct __sk_buff *skb, __u8 where, struct packet 
 	packet->version = ip.version;
 	packet->piece = ip.piece;
 	packet->transport = ip.transport;
+	packet->end = ip.end;
 	packet->id = ip.id;
 	packet->tuple.proto = ip.proto;
 	packet->tuple.from.addr = ip.from;
