@@ -70,6 +70,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.repairs
 	$(BIN)/python -m tests.bench.outage
 	$(BIN)/python -m tests.bench.idle
+	$(BIN)/python -m tests.bench.connects
 
 # The hashes of every dependency, development tools included, and of those alone that the image installs; no index address in the files.
 requirements: pyproject.toml
