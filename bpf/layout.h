@@ -118,7 +118,7 @@ struct pl_stay {
  * pl_sockrev_1, lru hash, UDP: the peer is the backend; the value is the service as the socket named it.
  * pl_sockpeer_1, lru hash: the same for TCP, where it only serves getpeername: a map of its own, so that thousands of
  * connects per second do not push out what UDP sockets cannot do without.
- * pl_sockfwd_1, lru hash, unconnected UDP: the peer is the service; the value is the backend that the socket stays with.
+ * pl_sockfwd_1, lru hash, UDP: the peer is the service; the value is the backend that the socket stays with.
  */
 struct pl_peer {
 	__u64 socket; /* its cookie: SO_COOKIE, socket(7) */

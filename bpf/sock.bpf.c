@@ -39,11 +39,6 @@ struct {
 	__type(value, struct pl_chosen);
 } pl_sockfwd_1 SEC(".maps");
 
-static __always_inline bool is_ours(const struct bpf_sock_addr *ctx)
-{
-	return ctx->protocol == IPPROTO_TCP || ctx->protocol == IPPROTO_UDP;
-}
-
 static __always_inline struct pl_named named4(struct bpf_sock_addr *ctx)
 {
 	struct pl_named named = { .port = ctx->user_port };
@@ -127,32 +122,6 @@ static __always_inline enum verdict refused_full(void)
 	return refused(ENOBUFS);
 }
 
-/* A connect, of TCP or UDP. TCP goes to its backend even if its peer's name cannot be kept: that is all it is for. */
-static __always_inline enum verdict connects(struct bpf_sock_addr *ctx, const struct pl_named *named, struct pl_chosen *chosen)
-{
-	struct pl_front front = front_of(ctx, named);
-	__u64 socket = bpf_get_socket_cookie(ctx);
-	struct pl_service service;
-	struct pl_peer backend;
-
-	if (!pl_find(&front, &service)) {
-		backend = peer_of(socket, &named->addr, named->port); /* that it named by a service until now, maybe */
-		if (front.proto == IPPROTO_UDP)
-			bpf_map_delete_elem(&pl_sockrev_1, &backend);
-		else
-			bpf_map_delete_elem(&pl_sockpeer_1, &backend);
-		return GOES_ON;
-	}
-	if (!choose(ctx, &service, named, bpf_get_prandom_u32(), chosen))
-		return refused(ECONNREFUSED);
-	backend = peer_of(socket, &chosen->backend.addr, chosen->backend.port);
-	if (front.proto == IPPROTO_TCP)
-		bpf_map_update_elem(&pl_sockpeer_1, &backend, named, BPF_ANY);
-	else if (bpf_map_update_elem(&pl_sockrev_1, &backend, named, BPF_ANY))
-		return refused_full();
-	return TO_BACKEND;
-}
-
 /* A number for each socket, spread evenly: the finaliser of MurmurHash3. */
 static __always_inline __u32 number_of(__u64 socket)
 {
@@ -164,10 +133,11 @@ static __always_inline __u32 number_of(__u64 socket)
 }
 
 /*
- * A datagram of a socket that is not connected. The backend of its first one is drawn from the socket itself and not at
- * random: when the entry is evicted while the list is unchanged, the same one is chosen again.
+ * UDP, a connect or a datagram: the socket's first words to a service choose the backend of all that follow, whichever
+ * way they are sent. It is drawn from the socket itself and not at random: when the entry is evicted while the list is
+ * unchanged, the same one is chosen again.
  */
-static __always_inline enum verdict sends(struct bpf_sock_addr *ctx, const struct pl_named *named, struct pl_chosen *chosen)
+static __always_inline enum verdict converses(struct bpf_sock_addr *ctx, const struct pl_named *named, struct pl_chosen *chosen)
 {
 	struct pl_front front = front_of(ctx, named);
 	__u64 socket = bpf_get_socket_cookie(ctx);
@@ -199,15 +169,53 @@ static __always_inline enum verdict sends(struct bpf_sock_addr *ctx, const struc
 	return TO_BACKEND;
 }
 
-/* The name of whom a datagram came from, or of a peer; false: it has no other one than its own. */
+/* TCP. It goes to its backend even if its peer's name cannot be kept: getpeername is all that needs it. */
+static __always_inline enum verdict connects(struct bpf_sock_addr *ctx, const struct pl_named *named, struct pl_chosen *chosen)
+{
+	struct pl_front front = front_of(ctx, named);
+	struct pl_service service;
+	struct pl_peer peer;
+
+	if (!pl_find(&front, &service))
+		return GOES_ON;
+	if (!choose(ctx, &service, named, bpf_get_prandom_u32(), chosen))
+		return refused(ECONNREFUSED);
+	peer = peer_of(bpf_get_socket_cookie(ctx), &chosen->backend.addr, chosen->backend.port);
+	bpf_map_update_elem(&pl_sockpeer_1, &peer, named, BPF_ANY);
+	return TO_BACKEND;
+}
+
+/*
+ * A socket says whom it wants to speak with. When it connects to what is no service, that is its peer's name from then
+ * on, although it may have named the same one by a service until now.
+ */
+static __always_inline enum verdict asks(struct bpf_sock_addr *ctx, const struct pl_named *named, struct pl_chosen *chosen,
+					 bool connecting)
+{
+	struct pl_peer peer = peer_of(bpf_get_socket_cookie(ctx), &named->addr, named->port);
+	enum verdict verdict = GOES_ON;
+
+	if (ctx->protocol == IPPROTO_UDP) {
+		verdict = converses(ctx, named, chosen);
+		if (verdict == GOES_ON && connecting)
+			bpf_map_delete_elem(&pl_sockrev_1, &peer);
+	} else if (ctx->protocol == IPPROTO_TCP && connecting) {
+		verdict = connects(ctx, named, chosen);
+		if (verdict == GOES_ON)
+			bpf_map_delete_elem(&pl_sockpeer_1, &peer);
+	}
+	return verdict;
+}
+
+/* The name of whom a datagram came from, or of a peer. False: it has no other one than its own. */
 static __always_inline bool named_as(struct bpf_sock_addr *ctx, struct pl_named *named)
 {
 	struct pl_peer peer = peer_of(bpf_get_socket_cookie(ctx), &named->addr, named->port);
-	const struct pl_named *known;
+	const struct pl_named *known = 0;
 
 	if (ctx->protocol == IPPROTO_UDP)
 		known = bpf_map_lookup_elem(&pl_sockrev_1, &peer);
-	else
+	else if (ctx->protocol == IPPROTO_TCP)
 		known = bpf_map_lookup_elem(&pl_sockpeer_1, &peer);
 	if (!known)
 		return false;
@@ -215,37 +223,33 @@ static __always_inline bool named_as(struct bpf_sock_addr *ctx, struct pl_named 
 	return true;
 }
 
-/* A hook in which a socket names whom it wants to speak with. */
-#define TOWARDS(hook, family, finds)                                                                                   \
+#define TOWARDS(hook, family, connecting)                                                                              \
 	SEC("cgroup/" #hook) int hook(struct bpf_sock_addr *ctx)                                                       \
 	{                                                                                                              \
 		struct pl_named named = named##family(ctx);                                                            \
 		struct pl_chosen chosen = {};                                                                          \
-		enum verdict verdict;                                                                                  \
+		enum verdict verdict = asks(ctx, &named, &chosen, connecting);                                         \
                                                                                                                        \
-		if (!is_ours(ctx))                                                                                     \
-			return GOES_ON;                                                                                \
-		verdict = finds(ctx, &named, &chosen);                                                                 \
 		if (verdict == TO_BACKEND)                                                                             \
 			rename##family(ctx, &chosen.backend.addr, chosen.backend.port);                                \
 		return verdict == REFUSED ? REFUSED : GOES_ON;                                                         \
 	}
 
-/* A hook in which a socket is told whom it speaks with; it cannot refuse. */
+/* It can refuse nothing: the kernel allows these hooks one answer only. */
 #define BACK(hook, family)                                                                                             \
 	SEC("cgroup/" #hook) int hook(struct bpf_sock_addr *ctx)                                                       \
 	{                                                                                                              \
 		struct pl_named named = named##family(ctx);                                                            \
                                                                                                                        \
-		if (is_ours(ctx) && named_as(ctx, &named))                                                             \
+		if (named_as(ctx, &named))                                                                             \
 			rename##family(ctx, &named.addr, named.port);                                                  \
 		return GOES_ON;                                                                                        \
 	}
 
-TOWARDS(connect4, 4, connects)
-TOWARDS(connect6, 6, connects)
-TOWARDS(sendmsg4, 4, sends)
-TOWARDS(sendmsg6, 6, sends)
+TOWARDS(connect4, 4, true)
+TOWARDS(connect6, 6, true)
+TOWARDS(sendmsg4, 4, false)
+TOWARDS(sendmsg6, 6, false)
 BACK(recvmsg4, 4)
 BACK(recvmsg6, 6)
 BACK(getpeername4, 4)

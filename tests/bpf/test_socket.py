@@ -9,7 +9,7 @@ import pytest
 
 from tests.bpf.ends import IPV4, IPV6, WAYS, Way, add_addresses, add_ipv6, backends, client
 from tests.bpf.node import LOOPBACK, NO_BACKEND, TCP, UDP, Endpoint, Node, address
-from tests.namespaces import fresh_namespace
+from tests.namespaces import fresh_namespace, sh
 
 pytestmark = pytest.mark.kernel
 
@@ -17,7 +17,7 @@ PROTOCOLS = pytest.mark.parametrize("proto", [pytest.param(TCP, id="tcp"), pytes
 EVERY_WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 PORT = 80
 IPV6_FLOWINFO, IPV6_FLOWLABEL_MGR, IPV6_FLOWINFO_SEND = 11, 32, 33  # include/uapi/linux/in6.h
-IPPROTO_MPTCP = 262  # include/uapi/linux/in.h
+IPPROTO_UDPLITE, IPPROTO_MPTCP = 136, 262  # include/uapi/linux/in.h
 MANY = 40  # of two backends both are drawn, but for one time in 2^39
 
 
@@ -75,6 +75,20 @@ def test_an_unconnected_udp_socket_is_answered_by_the_service(node: Node, way: W
 
 
 @EVERY_WAY
+def test_a_connected_udp_socket_may_name_its_service_again(node: Node, way: Way) -> None:
+    """Its kernel lets in the replies of the backend that it is connected to, and no other's."""
+    number = node.service(way.service, PORT, UDP, way.backends)
+    with backends((UDP, way.backends)) as (there,):
+        for _ in range(10):
+            with client(way, UDP) as one:
+                one.connect((way.written(way.service), PORT))
+                one.sendto(b"?", (way.written(way.service), PORT))
+                there.asked(b"hello")
+                assert one.recvfrom(100)[1][:2] == (way.written(way.service), PORT)
+    assert node.counted(number).connections == 10
+
+
+@EVERY_WAY
 def test_a_connected_udp_socket_may_send_to_another_service_as_well(node: Node, way: Way) -> None:
     node.service(way.service, PORT, UDP, way.backends[:1])
     node.service(way.service, 81, UDP, way.backends[1:2])
@@ -124,10 +138,25 @@ def test_a_backend_of_the_other_family_is_none(node: Node, way: Way, proto: int)
         one.connect((way.written(way.service), PORT))
 
 
+@pytest.mark.parametrize("proto", [IPPROTO_UDPLITE, socket.IPPROTO_ICMP], ids=["udplite", "icmp"])
+def test_other_protocols_are_left_alone(node: Node, proto: int) -> None:
+    """Their sockets run the same hooks; even a row of theirs would change nothing."""
+    sh("sysctl -qw net.ipv4.ping_group_range='0 0'")
+    own, other = IPV4.backends[:2]
+    node.service(own.address, own.port, proto, [other])
+    try:
+        one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, proto)
+    except OSError as error:
+        pytest.skip(f"not in this kernel: {error}")
+    with one:
+        one.connect(own)
+        assert one.getpeername()[0] == own.address
+
+
 @pytest.mark.parametrize(("listed", "other"), [(TCP, UDP), (UDP, TCP)], ids=["tcp only", "udp only"])
 @EVERY_WAY
 def test_another_protocol_at_the_same_address_is_left_alone(node: Node, way: Way, listed: int, other: int) -> None:
-    """So is SCTP, whose sockets ask no hook of connect in most kernels, and of which there never is a row."""
+    """So is SCTP: a row of its own it never has."""
     node.service(way.backends[0].address, PORT, listed, way.backends[1:2])
     own = Endpoint(way.backends[0].address, PORT)
     with backends((other, [own])) as (there,), client(way, other) as one:

@@ -178,12 +178,11 @@ def test_what_could_not_be_named_in_the_reply_is_refused(full: Node, way: Way, c
 
 
 @full_of("pl_sockfwd_1")
-def test_a_conversation_that_could_not_stay_with_a_backend_is_refused(full: Node) -> None:
+@pytest.mark.parametrize("connected", [True, False], ids=["connected", "unconnected"])
+def test_a_conversation_that_could_not_stay_with_a_backend_is_refused(full: Node, connected: bool) -> None:
     full.service(IPV4.service, PORT, UDP, IPV4.backends)
-    with backends((UDP, IPV4.backends)) as (there,):
-        with pytest.raises(OSError, match="No buffer space"):
-            ask(IPV4, there, connected=False)
-        ask(IPV4, there, connected=True)
+    with backends((UDP, IPV4.backends)) as (there,), pytest.raises(OSError, match="No buffer space"):
+        ask(IPV4, there, connected=connected)
     assert full.dropped(MAP_FULL) == 1
 
 
