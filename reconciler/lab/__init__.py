@@ -47,17 +47,21 @@ def up(path: str | os.PathLike[str], name: str | None = None, facts: Iterable[st
 def raise_lab(name: str, clusters: Iterable[object]) -> Lab:
     """The namespaces alone, able to hold each of the clusters; nothing of plumbline's runs yet. Raises LabError."""
     from reconciler.lab.build import build
+    from reconciler.lab.mounts import mount
     from reconciler.lab.state import Lab, folder_of, save
     from reconciler.lab.topology import Cluster, make_topology
     from reconciler.lab.user import need_rights
 
     need_rights()
     folder_of(name)
-    lab = Lab(make_topology(name, [one for one in clusters if isinstance(one, Cluster)]))
+    wanted = [one for one in clusters if isinstance(one, Cluster)]
+    lab = Lab(make_topology(name, wanted))
     down(name)
     try:
         save(lab)
         build(lab.topology)
+        if any(one.spec.services is not None for one in wanted):
+            mount(lab)
     except BaseException:
         down(name)
         raise
@@ -67,6 +71,7 @@ def raise_lab(name: str, clusters: Iterable[object]) -> Lab:
 def down(name: str) -> bool:
     """Take a lab away: daemons, namespaces, folder. False: there was none. Raises LabError."""
     from reconciler.lab.build import tear_down
+    from reconciler.lab.mounts import unmount
     from reconciler.lab.nodes import stop_daemons
     from reconciler.lab.state import find, folder_of, forget
     from reconciler.lab.user import need_rights
@@ -78,6 +83,7 @@ def down(name: str) -> bool:
         lab = find(name)
         stop_daemons(lab)
         tear_down(lab.topology.namespaces)
+        unmount(lab)
     forget(name)
     return True
 
@@ -94,13 +100,16 @@ def shell(name: str, node: str, command: Iterable[str] = ()) -> int:
     """A shell, or a command, on a node or in a pod ("n1-p1"); its exit status. Raises LabError."""
     import subprocess
 
+    from reconciler.lab.mounts import join
     from reconciler.lab.state import find
 
-    topology = find(name).topology
-    netns = next((pod.netns for pod in topology.pods if pod.name == node), None) or topology.machine(node).netns
+    lab = find(name)
+    pod = next((pod for pod in lab.topology.pods if pod.name == node), None)
+    netns = pod.netns if pod else lab.topology.machine(node).netns
     words = list(command) or [os.environ.get("SHELL", "/bin/sh")]
     environment = {**os.environ, "PS1": f"{node}# "}
-    return subprocess.run(["nsenter", f"--net=/run/netns/{netns}", *words], env=environment, check=False).returncode
+    entering = join(lab, pod.node if pod else node, ["nsenter", f"--net=/run/netns/{netns}", *words])
+    return subprocess.run(entering, env=environment, check=False).returncode
 
 
 def names() -> list[str]:
