@@ -107,6 +107,7 @@ class Report(NamedTuple):
     seen: Seen = Seen({})
     context: Context | None = None
     used: frozenset[str] = frozenset()  # confirmations that were acted on
+    rolled_back: str = ""  # digest of the newest spec, where it was put in place and undone
 
 
 class _Verdict(NamedTuple):
@@ -186,6 +187,7 @@ class Controller:
         resting: rows to leave alone this time, with the reason.
         """
         told = Report(self._good.digest if self._good else "", self._problems, stale=self._good is not None and self._good.stale)
+        told = told._replace(rolled_back=self._rolled_back())
         for inputs in (self._newest, self._good):
             if inputs is None:
                 continue
@@ -218,6 +220,10 @@ class Controller:
             self._accepted = inputs.content if why else ""  # confirmed once, until it is in force or replaced
             return None
         return Refusal(why, "read it; if it is right, confirm its digest")
+
+    def _rolled_back(self) -> str:
+        newest = self._newest
+        return newest.digest if newest is not None and self._trials is not None and self._trials.undone(newest.content) else ""
 
     def _undone(self, inputs: Inputs, confirmed: Collection[str]) -> Refusal | None:
         """Why content that was undone before must not be tried again."""

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.cluster.known import Known, Report
+from reconciler.cluster.publisher import Publisher
 from reconciler.cluster.reflector import Timing
 from reconciler.cluster.transport import Api
 from reconciler.daemon.live import Live
+from reconciler.daemon.publish import published
 from reconciler.daemon.settings import Settings
 from reconciler.daemon.status import Status
 
@@ -19,10 +21,13 @@ class Link:
     def __init__(self, settings: Settings, api: Api, report: Report, timing: Timing = Timing()) -> None:
         self._api = api
         self.live = Live(settings, api, report, timing)
+        self._publisher = Publisher(api, settings.node, report) if settings.cluster and not settings.dry_run else None
 
     def start(self, changed: Callable[[], None]) -> None:
         """`changed`: from any thread, whenever something else is known."""
         self.live.start(changed)
+        if self._publisher is not None:
+            self._publisher.start()
 
     @property
     def known(self) -> list[Known[Any]]:
@@ -30,7 +35,11 @@ class Link:
 
     def publish(self, status: Status) -> None:
         """A round has ended."""
+        if self._publisher is not None:
+            self._publisher.tell(published(status))
 
     def close(self) -> None:
         self.live.close()
+        if self._publisher is not None:
+            self._publisher.stop()
         self._api.close()

@@ -65,6 +65,7 @@ class Status(NamedTuple):
     fights: tuple[Fight, ...] = ()
     opponents: tuple[Opponent, ...] = ()
     state_problems: tuple[str, ...] = ()
+    rolled_back: str = ""  # digest of the newest spec, where it was put in place and undone
     watches: tuple[Known[Any], ...] = ()  # what is heard of the Kubernetes API
 
     @property
@@ -150,6 +151,7 @@ def after(status: Status, report: Report, last: LastRound, fights: tuple[Fight, 
         recent=recent[-RECENT:],
         fights=fights,
         state_problems=state_problems,
+        rolled_back=report.rolled_back,
     )
 
 
