@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,15 +102,22 @@ def apply(
 @root_option
 def cleanup(yes: bool, root: str) -> int:
     """Remove all that plumbline made on this node, known by its marks in the kernel, and nothing else."""
-    from reconciler.kernel.node import KernelNode
+    from reconciler.kernel.lock import AlreadyRunning, NamespaceLock
     from reconciler.kernel.pods import finder, node_scope
-    from reconciler.kinds import all_kinds
 
     need_rights()
     need_tools()
+    try:
+        lock = NamespaceLock()  # of a daemon's place: none starts meanwhile
+    except AlreadyRunning as running:
+        raise CannotGoOn([f"a daemon would put back what is removed: {running}"]) from None
+    with closing(lock):
+        return _cleaned(yes, lambda io: node_scope(io, finder(), (), Wanted(), root))
 
-    def scope(io: KernelNode) -> Scope:
-        return node_scope(io, finder(), (), Wanted(), root)
+
+def _cleaned(yes: bool, scope: _Look) -> int:
+    from reconciler.kernel.node import KernelNode
+    from reconciler.kinds import all_kinds
 
     if not yes:
         io = KernelNode()
