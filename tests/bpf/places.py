@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tests.bpf.pinned import libbpf
 
-
 BPFFS = Path("/sys/fs/bpf")
 
 
