@@ -12,6 +12,7 @@ import pytest
 from tests.bpf.node import Loaded, Node, attached, loaded
 from tests.bpf.objects import build
 from tests.bpf.places import Unavailable, cgroup_root, pin_folder, require_tools
+from tests.bpf.site import Site, site_of_its_own
 
 _numbers = itertools.count()
 
@@ -34,6 +35,20 @@ def bpffs(objects: Path) -> Iterator[Path]:
             yield folder
     except Unavailable as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def outside(namespaces_can_be_made: None, bpffs: Path) -> Iterator[Site]:
+    """A client, two nodes and their pods, once for all tests of a process."""
+    with site_of_its_own(bpffs / "site", build("stub", "device")) as site:
+        yield site
+
+
+@pytest.fixture
+def site(outside: Site) -> Site:
+    """As a test finds it: no service and no flow, pods of the other node by the overlay."""
+    outside.begin()
+    return outside
 
 
 @pytest.fixture
