@@ -131,6 +131,9 @@ class Reader(Protocol):
     def attached(self, cgroup: str, hook: str) -> Attached:
         """The programs that are attached to a hook of a cgroup itself; none where there is no such cgroup."""
 
+    def cgroups(self) -> tuple[str, ...]:
+        """Every cgroup of version 2."""
+
     def program(self, number: int) -> ProgramInfo | None:
         """A program by its id; None where this process may not ask for it."""
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from reconciler.engine.kind import ObservationFailed
 from reconciler.wire import bpf as wire
-from reconciler.wire.bpf import Attached, MapInfo, Pinned, ProgramInfo
+from reconciler.wire.bpf import MapInfo, Pinned, ProgramInfo
 
 # The number of bpf(2) on each machine (arch/*/include/…/unistd*.h); glibc has no function for it.
 _NUMBERS = {
@@ -32,7 +32,6 @@ _NUMBERS = {
 _BPFFS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 _CHUNK = 1 << 14  # entries asked for in one call
 _SETTLED = 50_000_000  # nanoseconds; the clock of a file system ticks every 1 to 10 ms: what comes within a tick leaves no trace
-_PROGRAMS = 64  # attached to one hook (BPF_CGROUP_MAX_PROGS)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -111,7 +110,7 @@ def pinned(folder: str) -> dict[str, Pinned]:
         except OSError as error:
             if error.errno == errno.EACCES and os.path.isdir(f"{folder}/{name}"):  # noqa: PTH112
                 continue  # bpf(2) says so of folders
-            raise ObservationFailed(f"{folder}/{name}: {_why(error)}") from error
+            raise ObservationFailed(f"{folder}/{name}: {why(error)}") from error
         if info is not None:
             found[name] = info
     return found
@@ -146,25 +145,6 @@ def is_bpffs(path: str) -> bool:
         return False
     kind: int = struct.unpack_from("=l" if struct.calcsize("l") == 8 else "=i", buffer.raw)[0]
     return kind & 0xFFFFFFFF == _BPFFS_MAGIC
-
-
-def attached(cgroup: str, hook: str) -> Attached:
-    """What is attached to a hook of a cgroup itself (not of those above it). Raises ObservationFailed."""
-    ids = (ctypes.c_uint32 * _PROGRAMS)()
-    try:
-        folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            question = attribute(wire.QUERY.pack(folder, wire.HOOKS[hook], 0, 0, ctypes.addressof(ids), _PROGRAMS))
-            call(wire.PROG_QUERY, question)
-        finally:
-            os.close(folder)
-    except FileNotFoundError:
-        return Attached(0, ())
-    except OSError as error:
-        what = "is no folder of cgroup version 2" if error.errno == errno.EBADF else _why(error)
-        raise ObservationFailed(f"{cgroup}: {what}") from error
-    _, _, _, flags, _, count = wire.QUERY.unpack(question.raw)
-    return Attached(flags, tuple(ids[:count]))
 
 
 def program(number: int) -> ProgramInfo | None:
@@ -267,7 +247,7 @@ def write(descriptor: int, keys: Sequence[bytes], values: Sequence[bytes]) -> li
     return done
 
 
-def _why(error: OSError) -> str:
+def why(error: OSError) -> str:
     if error.errno == errno.ENOSYS:
         return f"{error.strerror}: this kernel has no BPF"
     if error.errno == errno.EPERM:

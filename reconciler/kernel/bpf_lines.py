@@ -29,6 +29,9 @@ _ENTRY = re.compile(r"map (update|delete) pinned (\S+) key hex ([0-9a-f ]+?)(?: 
 _CREATE = re.compile(r"map create (\S+) type [a-z_]+ key \d+ value \d+ entries \d+ name \w{1,15}(?: flags \d+)?")
 _LOAD = re.compile(r"prog loadall (\S+) (\S+)((?: map name \w+ pinned \S+)*)")
 _CGROUP = re.compile(r"cgroup (?:attach (?P<to>\S+) (?P<at>\w+) pinned (?P<pin>\S+) multi|detach \S+ (?P<from>\w+) (?:pinned \S+|id \d+))")
+_QDISC = re.compile(r"qdisc (add|del) dev (\S+) clsact")
+_FILTER = re.compile(r"filter (?:(?:add|replace) (?P<at>.+) bpf(?: da)? pinned (?P<pin>\S+)|del (?P<from>.+) bpf)")
+_FILTER_PLACE = re.compile(r"dev \S+ (?:ingress|egress) protocol all prio \d+ handle 0x[0-9a-f]+")
 _PROGRAMS = re.compile(r"[a-z0-9]+-[0-9a-f]{12}")
 
 
@@ -42,7 +45,7 @@ class Entry(NamedTuple):
 
 def runners(maps: PinnedMaps, objects: str) -> Mapping[str, Runner]:
     """By tool. maps: told of every entry that is written. objects: the only folder that programs are loaded from."""
-    return {"bpftool": partial(_bpftool, maps, objects), "rm": _rm, "mkdir": _folders, "rmdir": _folders}
+    return {"bpftool": partial(_bpftool, maps, objects), "rm": _rm, "mkdir": _folders, "rmdir": _folders, "tc": _tc}
 
 
 @lru_cache(maxsize=4096)
@@ -157,3 +160,27 @@ def _folders(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
         if not all(ours(path) for path in command.words[2:]):
             raise ToolFailed(f"{command.tool} {command.rest} is not a thing that a plan does")
     return each(run, batch)
+
+
+def _tc(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
+    """One by one; a clsact that still has a filter stays, whatever the plan was made of."""
+    failures: list[Failure | None] = []
+    for command in batch:
+        qdisc = _QDISC.fullmatch(command.rest)
+        if not qdisc and not _is_filter(command.rest):
+            raise ToolFailed(f"tc {command.rest} is not a thing that a plan does")
+        if qdisc and qdisc[1] == "del" and _filters_left(run, qdisc[2]):
+            failures.append(Failure(f"{qdisc[2]} has a filter of somebody's by now: its clsact stays"))
+        else:
+            failures += each(run, [command])
+    return failures
+
+
+def _is_filter(rest: str) -> bool:
+    match = _FILTER.fullmatch(rest)
+    return match is not None and bool(_FILTER_PLACE.fullmatch(match["at"] or match["from"])) and (not match["pin"] or ours(match["pin"]))
+
+
+def _filters_left(run: Run, dev: str) -> bool:
+    looks = [run(("tc", "filter", "show", "dev", dev, direction)) for direction in ("ingress", "egress")]
+    return any(look.returncode != 0 or look.stdout.strip() for look in looks)

@@ -14,6 +14,7 @@ from reconciler.engine.kind import Dump, ObservationFailed, Place
 from reconciler.engine.model import Action, StagedFile
 from reconciler.engine.round import Failure
 from reconciler.kernel import bpf, bpf_lines
+from reconciler.kernel.bpf_attached import attached, cgroups
 from reconciler.kernel.bpf_maps import PinnedMaps
 from reconciler.kernel.decoded import Decoded, after
 from reconciler.kernel.netlink import RouteSocket
@@ -181,7 +182,10 @@ class KernelNode:
         return self.maps.rows_of(paths, decode, patience, programs)
 
     def attached(self, cgroup: str, hook: str) -> Attached:
-        return bpf.attached(cgroup, hook)
+        return attached(cgroup, hook)
+
+    def cgroups(self) -> tuple[str, ...]:
+        return cgroups()
 
     def program(self, number: int) -> ProgramInfo | None:
         return bpf.program(number)

@@ -81,6 +81,7 @@ class Attached(NamedTuple):
 
     flags: int  # ALLOW_...; meaningless where nothing is
     programs: tuple[int, ...]  # ids
+    above: tuple[str, int] | None = None  # a cgroup above it and the id of its program, which lets none be attached below it
 
 
 def map_info(raw: bytes) -> MapInfo:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from reconciler.engine.kind import Kind, Reader, Scope
 from reconciler.engine.model import Owner, Ref, Seen
@@ -13,7 +14,7 @@ from reconciler.kinds.bpf_program.row import NAMED, BpfProgram, BpfProgramKey, o
 from reconciler.kinds.spelling import BadValue
 from reconciler.wire.bpf import ProgramInfo
 
-__all__ = ["KIND", "BpfProgram", "BpfProgramKey", "of_program", "pinned_programs"]
+__all__ = ["KIND", "BpfProgram", "BpfProgramKey", "Programs", "of_program", "pinned_programs", "programs_of"]
 
 _NAME = 15  # bytes of a program's name that the kernel keeps
 
@@ -21,6 +22,26 @@ _NAME = 15  # bytes of a program's name that the kernel keeps
 def pinned_programs(io: Reader, scope: Scope) -> dict[str, ProgramInfo]:
     """The programs in folders of ours, by path."""
     return {f"{folder}/{name}": one for folder in _folders(io, scope) for name, one in _programs(io, folder).items()}
+
+
+class Programs(NamedTuple):
+    """By what programs that are attached somewhere are known as ours."""
+
+    pins: Mapping[int, str]  # id → where it is pinned
+    tags: frozenset[str]  # of these: the same code has the same
+    maps: frozenset[int]  # ids of the maps that are pinned beside them
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything of ours that could be attached."""
+        return bool(self.pins or self.maps)
+
+
+def programs_of(io: Reader, scope: Scope) -> Programs:
+    """The programs and maps in folders of ours."""
+    found = pinned_programs(io, scope)
+    maps = frozenset(one.id for one in pinned_maps(io, scope).values())
+    return Programs({one.id: path for path, one in found.items()}, frozenset(one.tag for one in found.values()), maps)
 
 
 def _folders(io: Reader, scope: Scope) -> list[str]:
