@@ -133,7 +133,7 @@ class Daemon:
         stuck = f"the loop gave no sign of life for {silent:.0f} s" if silent > STUCK else ""
         heard = self._link.known if self._link is not None else ()
         self._metrics.heard(heard)
-        return answer(path, self._status._replace(watches=tuple(heard)), stuck, self._metrics.text)
+        return answer(path, self._status._replace(watches=tuple(heard)), stuck, self._metrics.text, self._view)
 
     # -- the loop's own thread ---------------------------------------------------------------
 

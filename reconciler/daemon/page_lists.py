@@ -197,9 +197,9 @@ def _peer(node: Node, how: Transport, waiting: Mapping[str, int]) -> dict[str, A
 
 
 def _peer_words(one: tuple[Node, Transport]) -> str:
-    node, how = one
+    node, _ = one
     known = (*(address.address for address in node.addresses), *(end.address for end in node.public_addresses), *node.pod_cidrs)
-    return " ".join((node.name, node.site, how.via, how.why, *known))
+    return " ".join((node.name, node.site, *known))
 
 
 def _member(one: Member) -> dict[str, Any]:
