@@ -26,7 +26,7 @@ class _Group(click.Group):
         "validate": "plans", "plan": "plans", "explain": "plans", "schema": "plans",
         "apply": "changes", "cleanup": "changes", "run": "daemons",
         "check": "checks", "verify": "looks", "snapshot": "looks",
-        "status": "running", "confirm": "running",
+        "status": "running", "confirm": "running", "wait": "waiting",
         "inspect": "inspects", "list": "lists",
         "lab": "labs",
     }  # fmt: skip

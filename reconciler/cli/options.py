@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from reconciler.cli.trouble import CannotGoOn
+
+if TYPE_CHECKING:
+    from reconciler.cluster.transport import Api
 
 STATE = "/var/lib/plumbline"
 
@@ -47,3 +55,19 @@ kubeconfig_option = click.option(
 def state_folder(said: str | None, root: str) -> Path:
     """Where is kept what is for a restart; in a lab below the folder that stands for /."""
     return Path(said) if said is not None else Path(f"{root}{STATE}")
+
+
+@contextmanager
+def api_of(servers: Sequence[str], kubeconfig: str) -> Iterator[Api]:
+    """The Kubernetes API as `--api-server` and `--kubeconfig` say. Raises CannotGoOn."""
+    from reconciler.cluster.access import NoAccess, find_access
+    from reconciler.cluster.transport import Api
+
+    try:
+        api = Api(find_access(servers, kubeconfig))
+    except NoAccess as error:
+        raise CannotGoOn([str(error)]) from None
+    try:
+        yield api
+    finally:
+        api.close()

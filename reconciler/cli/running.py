@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from reconciler.cli.options import root_option, state_folder, state_option
+from reconciler.cli.options import api_of, kubeconfig_option, root_option, server_option, state_folder, state_option
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.report import screen
 
 
 @click.command()
 @click.option("--url", default="http://127.0.0.1:9474", show_default=True, metavar="URL", help="Where the daemon listens (run --listen).")
+@click.option("--all", "everybody", is_flag=True, help="Every node of the cluster, as the Kubernetes API knows them.")
+@server_option
+@kubeconfig_option
 @click.option("--output", "-o", type=click.Choice(["text", "json"]), default="text", show_default=True, help="For people, or as it is.")
-def status(url: str, output: str) -> int:
-    """What the daemon on this node says of itself. Exit status 1 where it is not ready."""
+def status(url: str, everybody: bool, server: Sequence[str], kubeconfig: str, output: str) -> int:
+    """What the daemon on this node says of itself. Exit status 1 where it is not ready; with --all, where any node is not."""
     from reconciler.daemon.client import NoAnswer, fetch_status
     from reconciler.report.status import status_text
 
+    if everybody:
+        return _everybody(server, kubeconfig, output)
     try:
         said = fetch_status(url)
     except NoAnswer as error:
         raise CannotGoOn([str(error)]) from None
     screen.write(json.dumps(said, indent=2, ensure_ascii=False) if output == "json" else status_text(said))
     return 0 if said.get("ready") is True else 1
+
+
+def _everybody(servers: Sequence[str], kubeconfig: str, output: str) -> int:
+    from reconciler.cluster.rollcall import rollcall
+    from reconciler.cluster.transport import Trouble
+    from reconciler.report.status import standings_text
+
+    with api_of(servers, kubeconfig) as api:
+        try:
+            found = rollcall(api)
+        except Trouble as trouble:
+            more = "; the CRD is in charts/plumbline/crds" if trouble.status == 404 else ""
+            raise CannotGoOn([f"{trouble}{more}"]) from None
+    screen.write(json.dumps([one._asdict() for one in found], indent=2, ensure_ascii=False) if output == "json" else standings_text(found))
+    return 0 if all(one.ready for one in found) else 1
 
 
 @click.command()

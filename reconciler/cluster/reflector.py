@@ -11,7 +11,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -158,21 +158,17 @@ class Reflector(Generic[T]):
         """All of them, page by page; nothing counts before the last one is there. Raises Trouble."""
         items: dict[str, T] = {}
         faults: dict[str, str] = {}
-        query = {**self._query(), "limit": str(self._timing.page)}
-        while True:
-            page = self._api.get(self.resource.path, query)
+        version = ""
+        for page in pages(self._api, self.resource.path, self._query(), self._timing.page):
             for thing in page.get("items") or ():
                 self._take(thing, items, faults)
-            said = page.get("metadata") or {}
-            if not said.get("continue"):
-                break
-            query["continue"] = str(said["continue"])
+            version = str((page.get("metadata") or {}).get("resourceVersion") or "")
             if self._stop.is_set():
                 return
         with self._lock:
             news = not self._listed or items != self._items or faults != self._faults
             self._items, self._faults, self._listed = items, faults, True
-        self._version = str(said.get("resourceVersion") or "")
+        self._version = version
         if news:
             self._changed()
 
@@ -242,6 +238,24 @@ class Reflector(Generic[T]):
             same = self._items.get(key) == before and self._faults.get(key) == faulty
         if not same:
             self._changed()
+
+
+def pages(api: Api, path: str, query: Mapping[str, str], size: int) -> Iterator[Mapping[str, Any]]:
+    """A list, in pieces of the same version of everything. Raises Trouble."""
+    asked = {**query, "limit": str(size)}
+    while True:
+        page = api.get(path, asked)
+        yield page
+        more = (page.get("metadata") or {}).get("continue")
+        if not more:
+            return
+        asked["continue"] = str(more)
+
+
+def items(api: Api, path: str) -> Iterator[Mapping[str, Any]]:
+    """All of a sort, once. Raises Trouble."""
+    for page in pages(api, path, {}, Timing().page):
+        yield from page.get("items") or ()
 
 
 def key_of(thing: Mapping[str, Any]) -> str:

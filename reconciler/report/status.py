@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reconciler.cluster.rollcall import Standing
 
 MANY = 10  # lines of one sort
 
@@ -43,3 +47,15 @@ def _listed(name: str, lines: list[str]) -> Iterator[str]:
         yield f"{name:10} {line}"
     if len(lines) > MANY:
         yield f"{'':10} and {len(lines) - MANY} more; -o json shows all"
+
+
+def standings_text(standings: Sequence[Standing]) -> str:
+    """The nodes of a cluster, a line each, those that are not ready with the reason; and how many hold what."""
+    lines = [("NODE", "READY", "CONTENT", "DRIFT", "SINCE", "WHY")]
+    for one in standings:
+        lines.append((one.node, "yes" if one.ready else "no", one.digest[:12] or "-", str(one.drift), one.since or "-", one.why))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    held = Counter(one.digest[:12] or "nothing" for one in standings)
+    said = ", ".join(f"{count} with {digest}" for digest, count in held.most_common(5))
+    return "\n".join([*table, f"{sum(one.ready for one in standings)} of {len(standings)} nodes are ready; {said}"])
