@@ -48,6 +48,8 @@ class Family(NamedTuple):
     name: str
     domain: socket.AddressFamily
     client: str
+    client_net: str
+    router: str  # of the nodes' network
     node: str  # a's address at its NIC, where its NodePorts are
     other: str  # b's address at its NIC
     vtep: str  # what a speaks from on the overlay
@@ -63,6 +65,8 @@ IPV4 = Family(
     "ipv4",
     socket.AF_INET,
     "198.51.100.10",
+    "198.51.100.0/24",
+    "10.0.1.1",
     "10.0.1.11",
     "10.0.1.12",
     "10.244.1.0",
@@ -77,6 +81,8 @@ IPV6 = Family(
     "ipv6",
     socket.AF_INET6,
     "2001:db8:100::10",
+    "2001:db8:100::/64",
+    "fd00:1::1",
     "fd00:1::11",
     "fd00:1::12",
     "fd02:1::1",
