@@ -33,9 +33,9 @@ class Way(NamedTuple):
 
 
 FOUR = (Endpoint("10.1.0.1", 8080), Endpoint("10.1.0.2", 8081), Endpoint("10.1.0.3", 8082))
-SIX = (Endpoint("fd01::1", 8080), Endpoint("fd01::2", 8081), Endpoint("fd01::3", 8082))
+SIX = (Endpoint("fd01:2:3:4:5:6:7:1", 8080), Endpoint("fd01:2:3:4:5:6:7:2", 8081), Endpoint("fd01:2:3:4:5:6:7:3", 8082))
 IPV4 = Way("ipv4", socket.AF_INET, "10.96.0.10", FOUR)
-IPV6 = Way("ipv6", socket.AF_INET6, "fd96::10", SIX)
+IPV6 = Way("ipv6", socket.AF_INET6, "fd96:a:b:c:d:e:f:10", SIX)
 MAPPED = Way("mapped", socket.AF_INET6, "10.96.0.10", FOUR)  # an IPv6 socket that speaks IPv4
 WAYS = (IPV4, IPV6, MAPPED)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import socket
 import struct
 
@@ -33,6 +34,12 @@ def ask(way: Way, proto: int) -> None:
             one.connect((way.written(way.service), PORT))
         else:
             one.sendto(b"?", (way.written(way.service), PORT))
+
+
+def disconnect(one: socket.socket) -> None:
+    """connect(2) to nowhere, which Python has no words for."""
+    nowhere = struct.pack("=H14x", socket.AF_UNSPEC)
+    assert ctypes.CDLL(None).connect(one.fileno(), nowhere, len(nowhere)) == 0
 
 
 @pytest.mark.vm
@@ -115,6 +122,27 @@ def test_one_socket_tells_two_services_apart_and_strangers_keep_their_names(node
         one.sendto(b"?", (way.written(stranger.address), stranger.port))
         assert there.asked(b"direct") == stranger
         assert one.recvfrom(100)[1][:2] == (way.written(stranger.address), stranger.port)
+
+
+@EVERY_WAY
+def test_two_services_of_one_backend_are_named_as_they_were_asked(node: Node, way: Way) -> None:
+    for port in (PORT, 81):
+        node.service(way.service, port, UDP, way.backends[:1])
+    with backends((UDP, way.backends[:1])) as (there,), client(way, UDP) as one:
+        for port in (PORT, 81, PORT):
+            one.sendto(b"?", (way.written(way.service), port))
+            there.asked(b"!")
+            assert one.recvfrom(100)[1][:2] == (way.written(way.service), port)
+
+
+@EVERY_WAY
+@PROTOCOLS
+def test_a_list_that_has_just_become_empty_is_refused(node: Node, way: Way, proto: int) -> None:
+    """Rows of its slots are removed after the service says that there are none."""
+    number = node.service(way.service, PORT, proto, way.backends[:1])
+    node.service(way.service, PORT, proto, [], number=number)
+    with client(way, proto) as one, pytest.raises(ConnectionRefusedError):
+        one.connect((way.written(way.service), PORT))
 
 
 @EVERY_WAY
@@ -203,16 +231,22 @@ def test_a_list_that_has_just_become_shorter_fails_nobody(node: Node, way: Way) 
 
 
 @EVERY_WAY
-def test_connecting_elsewhere_forgets_the_service(node: Node, way: Way) -> None:
-    """A UDP socket that is connected again, this time to the backend itself."""
-    node.service(way.service, PORT, UDP, way.backends[:1])
-    with backends((UDP, way.backends[:1])) as (there,), client(way, UDP) as one:
+@PROTOCOLS
+def test_connecting_elsewhere_forgets_the_service(node: Node, way: Way, proto: int) -> None:
+    """A socket that is connected again, this time to the backend itself."""
+    direct = (way.written(way.backends[0].address), way.backends[0].port)
+    node.service(way.service, PORT, proto, way.backends[:1])
+    with backends((proto, way.backends[:1])) as (there,), client(way, proto) as one:
         one.connect((way.written(way.service), PORT))
-        one.connect((way.written(way.backends[0].address), way.backends[0].port))
-        one.send(b"?")
-        there.asked(b"hello")
-        assert one.recvfrom(100)[1][:2] == (way.written(way.backends[0].address), way.backends[0].port)
-        assert one.getpeername()[:2] == (way.written(way.backends[0].address), way.backends[0].port)
+        if proto == TCP:
+            there.asked()
+        disconnect(one)
+        one.connect(direct)
+        assert one.getpeername()[:2] == direct
+        if proto == UDP:
+            one.send(b"?")
+            there.asked(b"hello")
+            assert one.recvfrom(100)[1][:2] == direct
 
 
 def test_a_server_that_is_a_backend_sees_its_clients_as_they_are(node: Node) -> None:

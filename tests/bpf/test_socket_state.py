@@ -92,6 +92,27 @@ def test_a_backend_that_goes_moves_its_own_sockets_only(here: Node, way: Way) ->
 
 
 @EVERY_WAY
+def test_a_backend_that_is_going_is_left_before_its_row_is_gone(here: Node, way: Way) -> None:
+    number = here.service(way.service, PORT, UDP, way.backends[:2])
+    with backends((UDP, way.backends)) as (there,), conversations(way, MANY) as sockets:
+        told(way, there, sockets)
+        here.service(way.service, PORT, UDP, way.backends[:1], number=number)
+        assert set(told(way, there, sockets)) == {way.backends[0]}
+
+
+@EVERY_WAY
+def test_a_backend_that_moved_is_found_by_its_new_slot(here: Node, way: Way) -> None:
+    """Once: the whole list is not searched for every datagram."""
+    number = here.service(way.service, PORT, UDP, way.backends)
+    with backends((UDP, way.backends)) as (there,), conversations(way, MANY) as sockets:
+        moved = [one for one, asked in zip(sockets, told(way, there, sockets), strict=True) if asked == way.backends[2]]
+        remove_first(here, way, UDP, number)
+        assert set(told(way, there, moved)) == {way.backends[2]}
+        entries = {here.maps["pl_sockfwd_1"][peer(cookie_of(one), way.service, PORT)] for one in moved}
+        assert entries == {backend(*way.backends[2]) + struct.pack("=I", 0)}
+
+
+@EVERY_WAY
 def test_evicted_entries_of_a_conversation_change_nothing(here: Node, way: Way) -> None:
     here.service(way.service, PORT, UDP, way.backends)
     with backends((UDP, way.backends)) as (there,), conversations(way, 10) as sockets:
@@ -144,6 +165,7 @@ def test_affinity_follows_a_backend_to_another_slot_and_ends_with_it(here: Node,
         here.stay(number, way.backends[2], 2, 1)
         remove_first(here, way, TCP, number, TIMEOUT)
         assert {ask(way, there, connected=True, proto=TCP) for _ in range(MANY)} == {way.backends[2]}
+        assert [here.maps["pl_affin_1"][one][-4:] for one in here.maps["pl_affin_1"]] == [struct.pack("=I", 0)], "its new slot"
         here.stay(number, way.backends[0], 0, 1)
         left = {ask(way, there, connected=True, proto=TCP) for _ in range(MANY)}
         assert len(left) == 1
