@@ -18,6 +18,7 @@ NODE_NETWORKS = f"/apis/{GROUP}/nodenetworks"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"  # where Events about objects without a namespace live
 MANAGER = "plumbline"
 ROLLED_BACK = "plumbline.dev/rolled-back"  # label: which network.yaml this node had to undo
+LABEL_DIGITS = 32  # of a digest: a label holds at most 63 characters
 PAUSE = 10.0  # seconds between two writes
 SELDOM = 600.0  # seconds until it is tried again where there is no such resource, or we may not write it
 NOTE = 1000  # characters of an Event's note; the API takes 1024 bytes or so
@@ -56,6 +57,7 @@ class Publisher:
         self._api, self._node, self._report, self._pause, self._seldom = api, node, report, pause, seldom
         self._clock = clock or (lambda: datetime.now(UTC))
         self._news = threading.Event()
+        self._urgent = threading.Event()  # no pause before the next write
         self._stop = threading.Event()
         self._newest: Published | None = None
         self._there: _There | None = None  # None: not looked yet
@@ -69,12 +71,15 @@ class Publisher:
 
     def tell(self, said: Published) -> None:
         """From any thread; waits for nothing."""
+        if self._newest is None or said.labels != self._newest.labels:
+            self._urgent.set()  # others ask for it before they do what we have done
         self._newest = said
         self._news.set()
 
     def stop(self) -> None:
         self._stop.set()
         self._news.set()
+        self._urgent.set()
         if self._thread.is_alive():
             self._thread.join(timeout=2)
 
@@ -92,6 +97,7 @@ class Publisher:
         while not self._stop.is_set():
             self._news.wait()
             self._news.clear()
+            self._urgent.clear()
             try:
                 retrying(self._write)
             except tenacity.RetryError:
@@ -99,7 +105,7 @@ class Publisher:
             if self._silent:
                 self._report(NODE_NETWORKS, "")
                 self._silent = False
-            self._stop.wait(self._pause)
+            self._urgent.wait(self._pause)
 
     def _say(self, state: tenacity.RetryCallState) -> None:
         if not self._silent and not self._stop.is_set():

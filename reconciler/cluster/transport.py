@@ -66,17 +66,24 @@ class Api:
         """Ask these from here on; where none are said, those that it began with."""
         self._servers = servers or self._usual
 
-    def get(self, path: str, query: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def get(self, path: str, query: Mapping[str, str] | None = None, *, within: float = 0.0) -> dict[str, Any]:
         """Raises Trouble."""
-        return self.send("GET", path, query=query)
+        return self.send("GET", path, query=query, within=within)
 
     def send(
-        self, method: str, path: str, body: Any = None, *, query: Mapping[str, str] | None = None, content: str = JSON
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        query: Mapping[str, str] | None = None,
+        content: str = JSON,
+        within: float = 0.0,
     ) -> dict[str, Any]:
-        """One request and its answer. Raises Trouble."""
+        """One request and its answer. Raises Trouble. `within`: seconds between two pieces of it; else as many as are usual."""
         from urllib3.exceptions import HTTPError
 
-        answer = self._ask(method, path, query, body, content, READ)
+        answer = self._ask(method, path, query, body, content, within or READ)
         try:
             data = answer.read()
             found = json.loads(data) if data else {}

@@ -58,7 +58,7 @@ class ClusterView:
             keep = (said.annotation, said.segments_annotation)
             yield pods(PODS_HERE, keep, fields=f"spec.nodeName={self._node}"), keep
             yield pods(MEMBERS, keep, labels=f"{said.label}=true"), keep
-        if getattr(spec, "services", None) is not None:
+        if spec.services is not None:
             yield services(), ()
             yield slices(), ()
         if spec.policy != "external":

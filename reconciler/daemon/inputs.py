@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import NamedTuple, Protocol
 
@@ -24,7 +24,9 @@ from reconciler.facts.pods import pods_of
 from reconciler.facts.policies import unenforced
 from reconciler.facts.services import services_of
 from reconciler.intents import Compiled, Context, Memo, compile_node
+from reconciler.spec.cluster import Rollout
 from reconciler.spec.load import Loaded, load_texts, read_texts
+from reconciler.spec.partition import wire
 from reconciler.spec.problems import SpecError
 from reconciler.spec.services import Services
 
@@ -65,6 +67,14 @@ class FileInputs(NamedTuple):
     def limits(self) -> Limits:
         said = self.loaded.spec.limits
         return Limits(said.share, said.floor)
+
+    @property
+    def rollout(self) -> Rollout:
+        return self.loaded.spec.rollout
+
+    @property
+    def wire(self) -> Mapping[str, int]:
+        return wire(self.loaded.spec)
 
     @property
     def needs_uplink(self) -> bool:

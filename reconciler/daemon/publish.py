@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler import __version__
-from reconciler.cluster.publisher import ROLLED_BACK, Happening, Published
+from reconciler.cluster.publisher import LABEL_DIGITS, ROLLED_BACK, Happening, Published
 from reconciler.daemon.status import Status
 from reconciler.engine.model import Refusal
 
-LABEL = 32  # digits of a digest in a label, which holds at most 63 characters
 _MESSAGE = 2000  # characters
 
 
 def published(status: Status) -> Published:
     """Conditions by the API conventions: adjectives, and the reason in one word."""
     return Published(
-        {ROLLED_BACK: status.rolled_back[:LABEL]} if status.rolled_back else {},
+        {ROLLED_BACK: status.rolled_back[:LABEL_DIGITS]} if status.rolled_back else {},
         {
             "digest": status.digest,
             "content": status.digest[:12],

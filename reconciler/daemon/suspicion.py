@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from reconciler.engine.guard import Limits
+from reconciler.spec.cluster import Rollout
+from reconciler.spec.partition import partition
 
 
 class Inventory(Protocol):
@@ -17,6 +19,11 @@ class Inventory(Protocol):
     def nodes(self) -> Collection[str]: ...
     @property
     def limits(self) -> Limits: ...
+    @property
+    def rollout(self) -> Rollout: ...
+    @property
+    def wire(self) -> Mapping[str, int]:
+        """What goes over the wire, by its path in network.yaml."""
 
 
 def suspicion(before: Inventory, now: Inventory, this: str) -> str:
@@ -32,6 +39,8 @@ def suspicion(before: Inventory, now: Inventory, this: str) -> str:
         reasons.append(
             f"it leaves out {len(gone)} of the other {len(peers)} nodes ({_some(gone)}); limits.maxDeletes is {now.limits.share:.0%}"
         )
+    if not now.rollout.allow_partition and (parted := partition(before.wire, now.wire)):
+        reasons.append(parted)
     return "; ".join(reasons)
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from reconciler.facts.model import Facts, Host, Node
 from reconciler.intents import Compiled, IntentError
 from reconciler.kinds import all_kinds
 from reconciler.kinds.route import route
+from reconciler.spec.cluster import Rollout
 from reconciler.spec.confirm import Confirm
 
 HOST = Host("eth0", 1500)
@@ -45,7 +46,10 @@ class Made(NamedTuple):
     stale: bool = False
     pods: None = None
     pod_netns: str = "auto"
+    services: None = None
     devices: tuple[str, ...] = ()
+    rollout: Rollout = Rollout()
+    wire: Mapping[str, int] = {}
 
     @property
     def content(self) -> str:

@@ -6,6 +6,9 @@ import pytest
 
 from reconciler.daemon.suspicion import suspicion
 from reconciler.engine.guard import Limits
+from reconciler.spec.cluster import Rollout
+from reconciler.spec.load import load_text
+from reconciler.spec.partition import wire
 from tests.daemon.made import Made
 
 
@@ -48,3 +51,25 @@ def test_what_follows_without_a_word(before: Made, now: Made) -> None:
 )
 def test_what_waits_for_a_person(before: Made, now: Made, why: str) -> None:
     assert why in suspicion(before, now, "n1")
+
+
+def parted(vni: int, *, allowed: bool = False, **more: int) -> Made:
+    return TEN._replace(wire={"fabric.overlay.vni": vni, **more}, rollout=Rollout(allow_partition=allowed))
+
+
+def test_what_goes_over_the_wire_changes_only_on_purpose() -> None:
+    why = suspicion(parted(4096), parted(5000), "n1")
+    assert why.startswith("partition: fabric.overlay.vni is 5000 and was 4096: ")
+    assert "rollout.allowPartition: true" in why
+    assert not suspicion(parted(4096), parted(5000, allowed=True), "n1")
+    assert not suspicion(parted(4096), parted(4096, other=1), "n1"), "something new parts nobody"
+    assert not suspicion(parted(4096, other=1), parted(4096), "n1"), "nor does what is gone"
+
+
+def test_what_goes_over_the_wire() -> None:
+    head = "apiVersion: plumbline.dev/v1alpha1\nkind: ClusterNetwork\n"
+    said = "fabric: {overlay: {port: 8472}}\nsegments: {a: {vni: 7}, b: {vni: 8, port: 4790}, c: {podOverrides: [id]}}\n"
+    assert wire(load_text(head + said).spec) == {
+        "fabric.overlay.vni": 4096, "fabric.overlay.port": 8472, "segments.a.vni": 7, "segments.b.vni": 8, "segments.b.port": 4790,
+    }  # fmt: skip
+    assert wire(load_text(head + "fabric: {mode: direct}\n").spec) == {}

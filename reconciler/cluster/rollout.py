@@ -1,0 +1,125 @@
+"""One change and many nodes: whether another one had to undo it, and whose turn it is. Answers wait for the API, briefly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from zlib import crc32
+
+from reconciler.cluster.publisher import LABEL_DIGITS, NODE_NETWORKS, ROLLED_BACK
+from reconciler.cluster.transport import Api, Trouble
+
+LEASE = "plumbline-rollout"
+HELD = 600  # seconds that a node which says nothing more keeps its turn: it may be the one that was cut off
+_WITHIN = 5.0  # seconds for an answer
+_AGAIN = 10.0  # seconds that an answer holds
+
+
+class Rollout:
+    """What one node asks the cluster before it changes something. `clock`: monotonic seconds."""
+
+    def __init__(self, api: Api, node: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api, self._node, self._clock = api, node, clock
+        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{api.namespace}/leases"
+        self._asked: tuple[str, float, str] = ("", 0.0, "")
+        self._seen: dict[str, tuple[str, float]] = {}  # a lease's last renewal, and when we saw it first: no clock but ours counts
+        self._mine = ""
+
+    def elsewhere(self, digest: str) -> str:
+        """Why a network.yaml must not be begun here: another node had to undo it, or nobody could be asked; empty where it may."""
+        known, until, why = self._asked
+        if digest == known and self._clock() < until:
+            return why
+        why = self._undone(digest)
+        self._asked = (digest, self._clock() + _AGAIN, why)
+        return why
+
+    def _undone(self, digest: str) -> str:
+        query = {"labelSelector": f"{ROLLED_BACK}={digest[:LABEL_DIGITS]}", "limit": "5"}
+        try:
+            found = self._api.get(NODE_NETWORKS, query, within=_WITHIN).get("items") or []
+        except Trouble as trouble:
+            if trouble.status in (403, 404):  # nobody says so here
+                return ""
+            return f"whether another node had to undo it could not be asked: {trouble}"
+        names = [str(one["metadata"]["name"]) for one in found if one["metadata"]["name"] != self._node]
+        return f"{', '.join(sorted(names))} had to undo it: kubectl get nodenetworks" if names else ""
+
+    def turn(self, at_once: int) -> str:
+        """Why a change that disturbs traffic must wait; empty once it is this node's turn, which it keeps until `release`."""
+        slots = [f"{LEASE}-{(crc32(self._node.encode()) + number) % at_once}" for number in range(at_once)]
+        if self._mine in slots:
+            slots = [self._mine, *(one for one in slots if one != self._mine)]
+        holders = []
+        try:
+            for slot in slots:
+                holder = self._take(slot)
+                if not holder:
+                    self._mine = slot
+                    return ""
+                holders.append(holder)
+        except Trouble as trouble:
+            return f"rollout.maxUnavailable: whose turn it is could not be asked: {trouble}"
+        return f"rollout.maxUnavailable: waits for {', '.join(sorted(set(holders)))}"
+
+    def release(self) -> None:
+        """The change is done, and the next node may begin."""
+        if not self._mine:
+            return
+        try:
+            lease = self._api.get(f"{self._path}/{self._mine}", within=_WITHIN)
+            if lease["spec"].get("holderIdentity") == self._node:
+                self._put(lease, "")
+            self._mine = ""
+        except Trouble as trouble:
+            if trouble.status in (404, 409):
+                self._mine = ""
+
+    def _take(self, slot: str) -> str:
+        """Who holds it; empty where we do now. Raises Trouble."""
+        try:
+            lease = self._api.get(f"{self._path}/{slot}", within=_WITHIN)
+        except Trouble as trouble:
+            if trouble.status != 404:
+                raise
+            return self._made(slot)
+        holder = str(lease["spec"].get("holderIdentity") or "")
+        if holder not in ("", self._node) and not self._over(slot, lease["spec"]):
+            return holder
+        try:
+            self._put(lease, self._node)
+        except Trouble as trouble:
+            if trouble.status != 409:
+                raise
+            return "another node, which was quicker"
+        return ""
+
+    def _made(self, slot: str) -> str:
+        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": slot, "namespace": self._api.namespace}}
+        try:
+            self._api.send("POST", self._path, {**body, "spec": self._spec(self._node)}, within=_WITHIN)
+        except Trouble as trouble:
+            if trouble.status != 409:
+                raise
+            return "another node, which was quicker"
+        return ""
+
+    def _over(self, slot: str, spec: dict[str, Any]) -> bool:
+        """Whether its holder has not renewed it for as long as it said, by our own clock."""
+        renewed = f"{spec.get('holderIdentity')} {spec.get('renewTime')}"
+        before, since = self._seen.get(slot, ("", 0.0))
+        if renewed != before:
+            self._seen[slot] = (renewed, self._clock())
+            return False
+        return self._clock() - since > float(spec.get("leaseDurationSeconds") or HELD)
+
+    def _put(self, lease: dict[str, Any], holder: str) -> None:
+        """Raises Trouble; 409 where somebody else was quicker."""
+        body = {**lease, "spec": self._spec(holder)}
+        self._api.send("PUT", f"{self._path}/{lease['metadata']['name']}", body, within=_WITHIN)
+
+    def _spec(self, holder: str) -> dict[str, Any]:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return {"holderIdentity": holder, "leaseDurationSeconds": HELD, "acquireTime": now, "renewTime": now}
