@@ -19,7 +19,7 @@ class Screen:
     """What a person sees, and what was claimed. A context manager: the bar is gone when it ends."""
 
     def __init__(self, chapters: int) -> None:
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(highlight=False, soft_wrap=True, emoji=False)
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),

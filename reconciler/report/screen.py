@@ -15,7 +15,7 @@ _COLOURS = {"+": "green", "-": "red", "~": "yellow", "?": "cyan", "!": "bold red
 
 
 def out() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    return Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def write(text: str) -> None:
@@ -25,7 +25,7 @@ def write(text: str) -> None:
 
 def errors(messages: Iterable[str], prefix: str = "error") -> None:
     """On standard error, a line each."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
     colour = "red" if prefix == "error" else "yellow"
     for message in messages:
         console.print(f"[{colour}]{prefix}:[/{colour}] {escape(_shown(message))}")
@@ -50,7 +50,7 @@ def show_plan(plan: Plan, title: str) -> None:
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """A bar for the actions of a round; nothing where nobody watches."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     if not console.is_terminal:
         yield lambda done, total: None
         return
