@@ -169,15 +169,12 @@ static __always_inline bool pl_any(const struct pl_service *service, __u32 numbe
 	return pl_backend_at(service->id, 0, &chosen->backend);
 }
 
-/* Whether the client stays with a backend; that it connects once more is noted. */
-static __always_inline bool pl_stays(const struct pl_service *service, const struct pl_client *client, struct pl_chosen *chosen)
+/* Whether a client can stay with the backend that is known of it; that it connects once more is noted. */
+static __always_inline bool pl_stays(const struct pl_service *service, struct pl_stay *known, struct pl_chosen *chosen)
 {
-	struct pl_stay *known = bpf_map_lookup_elem(&pl_affin_1, client), stay;
+	struct pl_stay stay = *known;
 	__u64 now = bpf_ktime_get_ns();
 
-	if (!known)
-		return false;
-	stay = *known;
 	if (now - stay.since >= service->affinity * NANOSECONDS || !pl_still(service, &stay.chosen))
 		return false;
 	known->since = now;
@@ -194,20 +191,26 @@ static __always_inline bool pl_stays(const struct pl_service *service, const str
 static __always_inline bool pl_choose(const struct pl_service *service, __u32 number, struct pl_client *client,
 				      struct pl_chosen *chosen)
 {
-	struct pl_stay stay = {};
+	struct pl_stay stay = {}, *known;
 
 	if (service->affinity == 0)
 		return pl_any(service, number, chosen);
 	client->id = service->id;
-	if (pl_stays(service, client, chosen))
-		return true;
-	bpf_map_delete_elem(&pl_affin_1, client); /* its time is over, or its backend has gone */
+	known = bpf_map_lookup_elem(&pl_affin_1, client);
+	if (known) {
+		if (pl_stays(service, known, chosen))
+			return true;
+		bpf_map_delete_elem(&pl_affin_1, client);
+	}
 	if (!pl_any(service, number, chosen))
 		return false;
 	stay.since = bpf_ktime_get_ns();
 	stay.chosen = *chosen;
-	if (bpf_map_update_elem(&pl_affin_1, client, &stay, BPF_NOEXIST))
-		pl_stays(service, client, chosen);
+	if (bpf_map_update_elem(&pl_affin_1, client, &stay, BPF_NOEXIST)) {
+		known = bpf_map_lookup_elem(&pl_affin_1, client);
+		if (known)
+			pl_stays(service, known, chosen);
+	}
 	return true;
 }
 

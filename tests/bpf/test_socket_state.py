@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
+import os
+import signal
 import socket
 import struct
 import time
@@ -23,6 +26,7 @@ PROTOCOLS = pytest.mark.parametrize("proto", [pytest.param(TCP, id="tcp"), pytes
 EVERY_WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 PORT = 80
 MANY = 40  # of two backends both are drawn, but for one time in 2^39
+TURNS = 5000  # two processes meet in the middle of choosing in some
 TIMEOUT = 100  # seconds of affinity
 
 
@@ -129,6 +133,34 @@ def test_a_client_stays_with_its_backend(here: Node, way: Way, proto: int, conne
     here.service(way.service, PORT, proto, way.backends, affinity=TIMEOUT)
     with backends((proto, way.backends)) as (there,):
         assert len({ask(way, there, connected=connected, proto=proto) for _ in range(MANY)}) == 1
+
+
+@contextlib.contextmanager
+def in_turns(turn: mmap.mmap) -> Iterator[None]:
+    """Another process that connects whenever the number of the turn in this memory grows."""
+    child = os.fork()
+    if child == 0:
+        try:
+            for number in range(1, TURNS + 1):
+                while int.from_bytes(turn, "little") < number:
+                    pass
+                socket.create_connection((IPV4.service, PORT)).close()
+        finally:
+            os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_two_first_connections_at_once_stay_together(here: Node) -> None:
+    here.service(IPV4.service, PORT, TCP, IPV4.backends, affinity=TIMEOUT)
+    with mmap.mmap(-1, 4) as turn, backends((TCP, IPV4.backends)) as (there,), in_turns(turn), in_turns(turn):
+        for number in range(1, TURNS + 1):
+            turn[:] = number.to_bytes(4, "little")
+            assert there.asked() == there.asked()
+            here.maps["pl_affin_1"].clear()
 
 
 @EVERY_WAY
