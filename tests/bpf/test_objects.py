@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.bpf.ends import IPV4, add_addresses, backends, client
+from tests.bpf.node import TCP, attached, loaded
 from tests.bpf.objects import MAPS, TREE, Struct, btf_structs, build, maps_of, run
 
 pytestmark = pytest.mark.kernel
@@ -74,3 +78,20 @@ def test_what_is_missing_is_told(objects: Path, tmp_path: Path, variable: str, v
 
 def test_programs_compile_without_a_warning(tmp_path: Path, objects: Path) -> None:
     build("stub", "sock", folder=tmp_path, options="-Wextra -Werror")
+
+
+def test_three_capabilities_are_enough(
+    pins: Path, objects: Path, cgroups: Path, netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maps, programs and attachments are made by a bpftool that may do no more than this."""
+    tool = tmp_path / "bpftool"
+    words = ["setpriv", "--inh-caps=-all", "--bounding-set=-all,+bpf,+net_admin,+perfmon", str(shutil.which("bpftool"))]
+    tool.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    add_addresses()
+    with loaded(pins / "few", objects) as programs, attached(programs, cgroups, netns) as node:
+        node.service(IPV4.service, 80, TCP, IPV4.backends[:1])
+        with backends((TCP, IPV4.backends[:1])) as (there,), client(IPV4, TCP) as one:
+            one.connect((IPV4.service, 80))
+            assert there.asked() == IPV4.backends[0]
