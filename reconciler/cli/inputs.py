@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.guard import Limits
@@ -31,6 +31,9 @@ from reconciler.spec.problems import Problem, SpecError
 if TYPE_CHECKING:  # what a verb does not need is not imported
     from reconciler.kernel.node import KernelNode
     from reconciler.kernel.pods import Finder
+
+
+Told = tuple[Mapping[str, Any], str]  # a Kubernetes object, and who says it
 
 
 class Inputs(NamedTuple):
@@ -73,11 +76,11 @@ class Inputs(NamedTuple):
         return Context(self.loaded.spec, self.facts, node, self.loaded.where)
 
 
-def read_inputs(path: str | os.PathLike[str], facts: Sequence[str | os.PathLike[str]] = ()) -> Inputs:
-    """Read and judge network.yaml and the manifests. Raises CannotGoOn with every mistake."""
+def read_inputs(path: str | os.PathLike[str], facts: Sequence[str | os.PathLike[str]] = (), told: Iterable[Told] = ()) -> Inputs:
+    """Read and judge network.yaml, the manifests and what the API told. Raises CannotGoOn with every mistake."""
     try:
         loaded = load_spec(path)
-        objects = [thing for one in facts for thing in read_manifests(one)]
+        objects = [*told, *(thing for one in facts for thing in read_manifests(one))]
         nodes, wrong = nodes_of(objects)
         pods, wrong_pods = pods_of(objects)
         services, wrong_services = services_of(objects)
@@ -121,6 +124,7 @@ def on_this_host(inputs: Inputs, node: str, root: str = "") -> Inputs:
     from reconciler.kernel.host import observe_host
     from reconciler.kernel.node import KernelNode
     from reconciler.kernel.pods import with_pods
+    from reconciler.kernel.services import with_services
 
     facts, spec = inputs.facts, inputs.loaded.spec
     io = KernelNode()
@@ -131,7 +135,7 @@ def on_this_host(inputs: Inputs, node: str, root: str = "") -> Inputs:
             if spec.fabric is not None or spec.cni is not None:
                 raise
             host = Host("", 0, root=root)
-        host = with_devices(host, io, spec.devices)
+        host = with_services(with_devices(host, io, spec.devices), io, spec.services)
     except ObservationFailed as error:
         raise CannotGoOn([f"{node}: {error}"]) from None
     finally:

@@ -38,7 +38,7 @@ def merge(kinds: Kinds, rows: Iterable[Any]) -> tuple[Wanted, list[Clash]]:
             continue
         mine = by_type.get(row.__class__)
         if mine is None:
-            mine = by_type[row.__class__] = merged[kinds.of(row).name] = {}
+            mine = by_type[row.__class__] = merged.setdefault(kinds.of(row).name, {})
         first = mine.setdefault(row.key, row)
         if first is row:
             continue

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from reconciler.engine.merge import Clash, merge
-from reconciler.engine.model import Wanted
+from reconciler.engine.model import Ref, Wanted
 from reconciler.facts.model import Facts, Node
 from reconciler.kinds import all_kinds
 from reconciler.spec.model import ClusterNetwork
 
+R = TypeVar("R")
+S = TypeVar("S")
 T = TypeVar("T")
 Where = Callable[[tuple[str | int, ...]], str]  # path in the spec → "network.yaml:7", "" where nobody said it
 
@@ -26,6 +28,7 @@ class Memo:
 
     def __init__(self) -> None:
         self._made: dict[str, tuple[Any, dict[str, tuple[Node, list[Any]]]]] = {}
+        self._tables: dict[str, tuple[Any, tuple[Any, ...], dict[str, Any]]] = {}
 
     def each(self, intent: str, local: T, peers: Iterable[Node], make: Callable[[T, Node], list[Any]]) -> Iterator[Any]:
         """`make(local, peer)` of every peer, in their order."""
@@ -40,6 +43,34 @@ class Memo:
             now[peer.name] = known
             yield from known[1]
         self._made[intent] = (local, now)
+
+    def table(self, what: str, local: T, things: tuple[S, ...], name: Callable[[S], str], make: Callable[[T, S], R]) -> Mapping[str, R]:
+        """`make(local, thing)` of everything, by name and in its order: the very same values, and mapping, where it is as it was."""
+        of, before, made = self._tables.get(what, (None, (), {}))
+        if of != local or not self._tables.get(what):
+            made = {name(thing): make(local, thing) for thing in things}
+        elif len(before) == len(things):
+            others = [(old, new) for old, new in zip(before, things, strict=True) if old is not new and old != new]
+            if others:
+                alike = all(name(old) == name(new) for old, new in others)
+                made = dict(made) if alike else self._by_name(before, made, local, things, name, make)
+                if alike:
+                    made.update((name(new), make(local, new)) for _, new in others)
+        else:
+            made = self._by_name(before, made, local, things, name, make)
+        self._tables[what] = (local, things, made)
+        return made
+
+    @staticmethod
+    def _by_name(
+        before: tuple[S, ...], made: dict[str, R], local: T, things: tuple[S, ...], name: Callable[[S], str], make: Callable[[T, S], R]
+    ) -> dict[str, R]:
+        known = dict(zip(made, before, strict=True))
+        found = {}
+        for thing in things:
+            key = name(thing)
+            found[key] = made[key] if key in known and known[key] == thing else make(local, thing)
+        return found
 
 
 class Context(NamedTuple):
@@ -59,6 +90,7 @@ class Remark(NamedTuple):
     where: str = ""
     error: bool = False  # a mistake that somebody must mend, of something that holds up nothing else
     awaited: bool = False  # what is missing comes by itself, and with it an interface
+    withholds: Ref | None = None  # what is wanted, and must not be there yet
 
     def __str__(self) -> str:
         return f"{self.where}: {self.text}" if self.where else self.text

@@ -30,6 +30,7 @@ from reconciler.kernel.host import observe_host
 from reconciler.kernel.netns import RUN, inside
 from reconciler.kernel.node import KernelNode
 from reconciler.kernel.pods import TEMPLATE, ByTemplate, node_scope, with_pods
+from reconciler.kernel.services import with_services
 from reconciler.kinds import all_kinds
 from reconciler.lab.interrupts import uninterrupted
 from reconciler.lab.state import Lab
@@ -79,6 +80,7 @@ def compiled_node(lab: Lab, network: Network, node: str) -> Compiled:
     try:
         host = observe_host(io, network.facts.nodes[node], lab.root(node))
         host = with_devices(host, io, network.loaded.spec.devices)
+        host = with_services(host, io, network.loaded.spec.services)
         host = with_pods(host, pod_finder(lab, node), network.facts.pods, node)
     finally:
         io.close()
