@@ -14,26 +14,33 @@ from pathlib import Path
 import click
 
 from reconciler import __version__
-from reconciler.cli.inputs import Inputs, compiled, on_this_host, read_inputs, this_node
-from reconciler.cli.options import facts_option, node_option, root_option
+from reconciler.cli.inputs import Inputs, Told, compiled, on_this_host, read_inputs, this_node
+from reconciler.cli.options import api_of, facts_option, kubeconfig_option, node_option, root_option, server_option
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.kind import ObservationFailed, Scope
 from reconciler.engine.model import Seen, Wanted
 from reconciler.engine.serial import BadSnapshot, seen_document, seen_from
 from reconciler.facts.model import Host, HostRoute
 from reconciler.report import screen
+from reconciler.spec.load import load_spec
+from reconciler.spec.problems import SpecError
 
 
 @click.command()
 @click.option("--config", required=True, metavar="PATH", help="network.yaml, or its folder.")
 @node_option
 @facts_option
+@click.option("--cluster", is_flag=True, help="Ask the Kubernetes API which Nodes there are.")
+@server_option
+@kubeconfig_option
 @click.option("--within", default=3.0, show_default=True, help="Seconds that a peer has for its answer.")
-def verify(config: str, node: str | None, facts: Sequence[str], within: float) -> int:
+def verify(
+    config: str, node: str | None, facts: Sequence[str], cluster: bool, server: Sequence[str], kubeconfig: str, within: float
+) -> int:
     """Does every peer answer through the fabric, in each family that pods have."""
     if shutil.which("ping") is None:
         raise CannotGoOn(["ping not found; install iputils-ping (Debian, Ubuntu: apt-get install iputils-ping)"])
-    inputs = read_inputs(config, facts)
+    inputs = read_inputs(config, facts, _nodes(config, server, kubeconfig) if cluster else ())
     name = this_node(inputs, node)
     targets = {f"{peer} {address}": address for peer, address in _peers(inputs, name)}
 
@@ -49,6 +56,18 @@ def verify(config: str, node: str | None, facts: Sequence[str], within: float) -
     for what, there in found.items():
         screen.write(f"{'ok' if there else 'silent':8}{what}")
     return 0 if all(found.values()) else 1
+
+
+def _nodes(config: str, servers: Sequence[str], kubeconfig: str) -> list[Told]:
+    """The Nodes as the API has them now. Raises CannotGoOn."""
+    from reconciler.cluster.reflector import items
+    from reconciler.cluster.transport import Trouble
+
+    try:
+        with api_of(servers or load_spec(config).spec.cluster.api_servers, kubeconfig) as api:
+            return [({**thing, "kind": "Node"}, "the Kubernetes API") for thing in items(api, "/api/v1/nodes")]
+    except (SpecError, Trouble) as error:
+        raise CannotGoOn([str(error)]) from None
 
 
 def _peers(inputs: Inputs, node: str) -> Iterator[tuple[str, str]]:

@@ -57,6 +57,13 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
   valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
 {{- end }}
 
+{{- define "plumbline.apiServers" -}}
+{{- with .Values.cluster.apiServers -}}
+- name: PLUMBLINE_API_SERVERS
+  value: {{ join " " . | quote }}
+{{- end }}
+{{- end }}
+
 {{- /* Settings of a container that changes nothing of the file system it runs in. `add` is a list of capabilities. */ -}}
 {{- define "plumbline.securityContext" -}}
 runAsUser: 0
