@@ -190,9 +190,13 @@ static __always_inline bool begins(const struct packet *packet)
 	return packet->tuple.proto == IPPROTO_UDP || (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
 }
 
-/* No front is there; what follows a first fragment that was for this node may come in. */
+/* No front is there. What follows a first fragment that was for this node may come in. */
 static __always_inline int pass_by(struct __sk_buff *skb, const struct packet *packet)
 {
+	if (is_orphan(skb, &packet->tuple)) {
+		pl_drop(PL_DROP_NO_FLOW);
+		return TC_ACT_SHOT;
+	}
 	if (packet->piece == FIRST && ends_here(skb, &packet->tuple))
 		remember_fragment(&packet->tuple, packet->id, PL_COMES_IN);
 	return TC_ACT_UNSPEC;
@@ -343,13 +347,15 @@ static __always_inline void give_source(struct pl_flow *entry, const struct pl_e
 
 static __noinline bool obtain_source(struct __sk_buff *skb, struct pl_flow *flow, __u8 proto)
 {
-	struct pl_tuple request;
+	struct pl_tuple key;
 	struct pl_flow *entry;
 
 	if (!take_source(skb, flow, proto))
 		return false;
-	key_of(PL_COMES_IN, proto, &flow->client, &flow->front, &request);
-	entry = bpf_map_lookup_elem(&pl_flow_1, &request);
+	mark_of(proto, &flow->backend, &flow->source, &key);
+	bpf_map_update_elem(&pl_flow_1, &key, flow, BPF_ANY);
+	key_of(PL_COMES_IN, proto, &flow->client, &flow->front, &key);
+	entry = bpf_map_lookup_elem(&pl_flow_1, &key);
 	if (entry && same_end(&entry->backend, &flow->backend))
 		give_source(entry, &flow->source);
 	entry = flow_between(proto, &flow->client, &flow->backend);

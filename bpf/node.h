@@ -59,26 +59,30 @@ static __noinline bool source_address(struct __sk_buff *skb, const struct pl_add
 	return true;
 }
 
+/* Both ends as the kernel's own look-ups want them; how long they are then. */
+static __always_inline __u32 fill_ends(const struct pl_tuple *tuple, struct bpf_sock_tuple *ends)
+{
+	if (pl_is_ipv4(&tuple->to.addr)) {
+		ends->ipv4.saddr = pl_ipv4(&tuple->from.addr);
+		ends->ipv4.daddr = pl_ipv4(&tuple->to.addr);
+		ends->ipv4.sport = tuple->from.port;
+		ends->ipv4.dport = tuple->to.port;
+		return sizeof(ends->ipv4);
+	}
+	__builtin_memcpy(ends->ipv6.saddr, tuple->from.addr.bytes, sizeof(ends->ipv6.saddr));
+	__builtin_memcpy(ends->ipv6.daddr, tuple->to.addr.bytes, sizeof(ends->ipv6.daddr));
+	ends->ipv6.sport = tuple->from.port;
+	ends->ipv6.dport = tuple->to.port;
+	return sizeof(ends->ipv6);
+}
+
 /* Whether a socket of this node waits for such a packet. */
 static __noinline bool has_socket(struct __sk_buff *skb, const struct pl_tuple *tuple)
 {
 	struct bpf_sock_tuple ends = {};
+	__u32 size = fill_ends(tuple, &ends);
 	struct bpf_sock *found;
-	__u32 size;
 
-	if (pl_is_ipv4(&tuple->to.addr)) {
-		ends.ipv4.saddr = pl_ipv4(&tuple->from.addr);
-		ends.ipv4.daddr = pl_ipv4(&tuple->to.addr);
-		ends.ipv4.sport = tuple->from.port;
-		ends.ipv4.dport = tuple->to.port;
-		size = sizeof(ends.ipv4);
-	} else {
-		__builtin_memcpy(ends.ipv6.saddr, tuple->from.addr.bytes, sizeof(ends.ipv6.saddr));
-		__builtin_memcpy(ends.ipv6.daddr, tuple->to.addr.bytes, sizeof(ends.ipv6.daddr));
-		ends.ipv6.sport = tuple->from.port;
-		ends.ipv6.dport = tuple->to.port;
-		size = sizeof(ends.ipv6);
-	}
 	if (tuple->proto == IPPROTO_TCP)
 		found = bpf_skc_lookup_tcp(skb, &ends, size, BPF_F_CURRENT_NETNS, 0);
 	else
@@ -86,6 +90,39 @@ static __noinline bool has_socket(struct __sk_buff *skb, const struct pl_tuple *
 	if (!found)
 		return false;
 	bpf_sk_release(found);
+	return true;
+}
+
+/* Connection tracking's own view (net/netfilter/nf_conntrack_bpf.c); kernels without it have no other translation. */
+struct bpf_ct_opts {
+	__s32 netns_id;
+	__s32 error;
+	__u8 l4proto;
+	__u8 dir;
+	__u8 reserved[2];
+};
+
+struct nf_conn {
+	unsigned long status; /* of all that it has */
+};
+
+extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *ends, __u32 ends_size, struct bpf_ct_opts *options,
+					 __u32 options_size) __ksym __weak;
+extern void bpf_ct_release(struct nf_conn *found) __ksym __weak;
+
+/* Whether connection tracking knows such a packet: a masquerade may have drawn a port of ours. */
+static __noinline bool is_tracked(struct __sk_buff *skb, const struct pl_tuple *tuple)
+{
+	struct bpf_ct_opts options = { .netns_id = -1, .l4proto = tuple->proto };
+	struct bpf_sock_tuple ends = {};
+	struct nf_conn *found;
+
+	if (!bpf_skb_ct_lookup || !bpf_ct_release)
+		return false;
+	found = bpf_skb_ct_lookup(skb, &ends, fill_ends(tuple, &ends), &options, sizeof(options));
+	if (!found)
+		return false;
+	bpf_ct_release(found);
 	return true;
 }
 
@@ -120,6 +157,28 @@ VERIFIED_ALONE bool take_port(struct __sk_buff *skb, struct pl_flow *flow, __u8 
 		return false;
 	bpf_map_delete_elem(&pl_flow_1, &answer);
 	return !bpf_map_update_elem(&pl_flow_1, &answer, flow, BPF_NOEXIST);
+}
+
+/* The mark of a backend that answers to source ports of this node: a key that no packet has, for it names no port. */
+static __always_inline void mark_of(__u8 proto, const struct pl_end *backend, const struct pl_end *source, struct pl_tuple *key)
+{
+	key_of(PL_COMES_IN, proto, backend, source, key);
+	key->to.port = 0;
+}
+
+/*
+ * Whether a packet is an answer whose flow is forgotten. The node would reset it, and end what the client's next packet
+ * can mend. It must come from a backend that this node has asked, to a port that only flows have, and be expected by no
+ * socket and no other translation.
+ */
+VERIFIED_ALONE bool is_orphan(struct __sk_buff *skb, const struct pl_tuple *tuple)
+{
+	struct pl_tuple key;
+
+	if (!tuple || bpf_ntohs(tuple->to.port) < PL_SOURCE_PORTS || bpf_ntohs(tuple->to.port) > PL_SOURCE_PORTS_END)
+		return false;
+	mark_of(tuple->proto, &tuple->from, &tuple->to, &key);
+	return bpf_map_lookup_elem(&pl_flow_1, &key) && !has_socket(skb, tuple) && !is_tracked(skb, tuple);
 }
 
 /* The end that the backend is to see as its client; false: there is none, and why is counted. */

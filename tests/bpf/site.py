@@ -48,6 +48,7 @@ class Family(NamedTuple):
     name: str
     domain: socket.AddressFamily
     client: str
+    second_client: str  # of the same machine
     client_net: str
     router: str  # of the nodes' network
     node: str  # a's address at its NIC, where its NodePorts are
@@ -65,6 +66,7 @@ IPV4 = Family(
     "ipv4",
     socket.AF_INET,
     "198.51.100.10",
+    "198.51.100.11",
     "198.51.100.0/24",
     "10.0.1.1",
     "10.0.1.11",
@@ -81,6 +83,7 @@ IPV6 = Family(
     "ipv6",
     socket.AF_INET6,
     "2001:db8:100::10",
+    "2001:db8:100::11",
     "2001:db8:100::/64",
     "fd00:1::1",
     "fd00:1::11",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import select
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from typing import NamedTuple
 
 from tests.bpf.node import TCP, UDP, Endpoint
-from tests.bpf.site import SOURCE_PORTS, Family, Site
+from tests.bpf.site import SECONDS, SOURCE_PORTS, Family, Site
 
 
 class Conversation(NamedTuple):
@@ -95,6 +98,23 @@ def conversation(
             yield talk
         finally:
             talk.close()
+
+
+Listeners = dict[Endpoint, socket.socket]
+
+
+def asked(listeners: Listeners) -> Endpoint:
+    """The backend at which something new has arrived."""
+    ready, _, _ = select.select(list(listeners.values()), [], [], SECONDS)
+    assert len(ready) == 1, f"{len(ready)} of the backends were asked"
+    return next(one for one, listener in listeners.items() if listener is ready[0])
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    pause, end = threading.Event(), time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < end, f"not within {SECONDS} s: {what}"
+        pause.wait(0.002)
 
 
 def seen_as(family: Family, transport: str) -> str:
