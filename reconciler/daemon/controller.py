@@ -10,6 +10,7 @@ from reconciler.confirm.journal import BadJournal
 from reconciler.confirm.trials import Trials
 from reconciler.daemon.repairs import Repair, failures, repairs, undone
 from reconciler.daemon.suspicion import Inventory, suspicion
+from reconciler.daemon.turns import Turns
 from reconciler.engine.guard import Hold, Limits, builds_only
 from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Action, Plan, Ref, Refusal, Seen, Wanted
@@ -22,6 +23,8 @@ from reconciler.kernel.devices import with_devices
 from reconciler.kernel.pods import Finder, finder, node_scope, with_pods
 from reconciler.kernel.services import with_services
 from reconciler.spec.services import Services
+
+UNDONE = "undone: "  # how an error begins that says so
 
 
 class Rejected(Exception):
@@ -137,10 +140,13 @@ class Controller:
         dry_run: bool = False,
         progress: Progress = silent,
         trials: Trials | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._io, self._kinds, self._load, self._observe = io, kinds, load, observe
         self._root, self._dry_run, self._progress = root, dry_run, progress
         self._trials = trials
+        self._turns = turns or Turns()
+        self._undid: dict[str, str] = {}  # digest of a spec that was undone since the start, and why; its nodes may be others by now
         self._newest: Inputs | None = None
         self._good: Inputs | None = kept
         self._before: Inputs | None = None  # what was in force before that
@@ -216,20 +222,25 @@ class Controller:
         if undone is not None or self._good is None:
             return undone
         why = suspicion(self._good, inputs, inputs.node.name)
+        if not why and inputs.digest != self._good.digest:
+            why = self._turns.elsewhere(inputs.digest)
         if not why or inputs.content in (self._accepted, *confirmed):
             self._accepted = inputs.content if why else ""  # confirmed once, until it is in force or replaced
             return None
         return Refusal(why, "read it; if it is right, confirm its digest")
 
     def _rolled_back(self) -> str:
-        newest = self._newest
-        return newest.digest if newest is not None and self._trials is not None and self._trials.undone(newest.content) else ""
+        return self._newest.digest if self._newest is not None and self._why_undone(self._newest) else ""
+
+    def _why_undone(self, inputs: Inputs) -> str:
+        return (self._trials.undone(inputs.content) if self._trials else "") or self._undid.get(inputs.digest, "")
 
     def _undone(self, inputs: Inputs, confirmed: Collection[str]) -> Refusal | None:
         """Why content that was undone before must not be tried again."""
-        why = self._trials.undone(inputs.content) if self._trials else ""
+        why = self._why_undone(inputs)
         if why and self._trials and inputs.content in confirmed:
             self._trials.lift(inputs.content)
+            self._undid.pop(inputs.digest, None)
             return None
         return Refusal(f"it was put in place and undone: {why}", "change it; or, if it is right now, confirm its digest") if why else None
 
@@ -263,6 +274,9 @@ class Controller:
         inputs = verdict.inputs
         scope = node_scope(self._io, self._finder(inputs), inputs.pods, compiled.wanted, self._root)
         result, undid = self._run(verdict.inputs, scope, confirmed, resting)
+        self._turns.after(good=result.converged and inputs is self._newest)
+        if undid:
+            self._undid[inputs.digest] = result.errors[-1].removeprefix(UNDONE)
         if undid and inputs is self._newest:
             self._good = self._before  # drift is repaired with what was in force before
         found = self._drift(result, compiled.wanted)
@@ -304,13 +318,14 @@ class Controller:
             return Result((plan,), (), _unseen(plan), seen), False
         word = self._refused if self._refused in confirmed else next(iter(confirmed), "")
         trial = inputs.trial(self._trials, lambda: self._observe(self._io, inputs.node, self._root)) if self._trials else None
-        before = trial.before if trial else nothing_first
+        host = next(one.host for one in self._verdicts if one.inputs is inputs)
+        before = self._turns.before(inputs.rollout, len(inputs.nodes), host, trial.before if trial else nothing_first)
         result = engine.converge(scope, confirmed=word, progress=self._progress, hold=hold, before=before)
         why = _decided(trial)
         if not why:
             return result, False
         plan, seen = engine.plan(scope, hold)
-        return result._replace(plans=(*result.plans, plan), errors=(*result.errors, f"undone: {why}"), seen=seen), True
+        return result._replace(plans=(*result.plans, plan), errors=(*result.errors, f"{UNDONE}{why}"), seen=seen), True
 
     def _engine(self, inputs: Inputs) -> Round:
         """Its templates are compiled once, and again only when the limits change."""

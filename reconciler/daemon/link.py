@@ -8,6 +8,7 @@ from typing import Any
 from reconciler.cluster.known import Known, Report
 from reconciler.cluster.publisher import Publisher
 from reconciler.cluster.reflector import Timing
+from reconciler.cluster.rollout import Rollout
 from reconciler.cluster.transport import Api
 from reconciler.daemon.live import Live
 from reconciler.daemon.publish import published
@@ -16,12 +17,14 @@ from reconciler.daemon.status import Status
 
 
 class Link:
-    """Its methods wait for no answer of the API."""
+    """Its methods wait for no answer of the API; only `others` do, briefly."""
 
     def __init__(self, settings: Settings, api: Api, report: Report, timing: Timing = Timing()) -> None:
         self._api = api
         self.live = Live(settings, api, report, timing)
-        self._publisher = Publisher(api, settings.node, report) if settings.cluster and not settings.dry_run else None
+        told = settings.cluster and not settings.dry_run
+        self.others = Rollout(api, settings.node) if told else None
+        self._publisher = Publisher(api, settings.node, report) if told else None
 
     def start(self, changed: Callable[[], None]) -> None:
         """`changed`: from any thread, whenever something else is known."""

@@ -25,6 +25,7 @@ from reconciler.daemon.patience import Patience
 from reconciler.daemon.schedule import POLL, Schedule
 from reconciler.daemon.settings import Settings
 from reconciler.daemon.status import LastRound, Status, after
+from reconciler.daemon.turns import Turns
 from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import Action, Wanted
 from reconciler.engine.round import Failure
@@ -103,6 +104,7 @@ class Daemon:
             dry_run=settings.dry_run,
             progress=self._progress,
             trials=trials,
+            turns=Turns(link.others if link is not None else None),
         )
         self._schedule = Schedule(settings.resync, random.uniform)
         self._patience = Patience(random.uniform)

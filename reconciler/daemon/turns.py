@@ -1,0 +1,58 @@
+"""One change and many nodes: what disturbs traffic waits for its turn, and what another node had to undo is not begun."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from reconciler.confirm import lifeline
+from reconciler.engine.model import Plan, Seen, Verb
+from reconciler.engine.round import Before
+from reconciler.facts.model import Host
+from reconciler.spec.cluster import Rollout
+
+
+class Others(Protocol):
+    """The other nodes of the cluster, as they can be asked."""
+
+    def elsewhere(self, digest: str) -> str:
+        """Why a network.yaml must not be begun here; empty where it may."""
+
+    def turn(self, at_once: int) -> str:
+        """Why a change must wait; empty once it is this node's turn."""
+
+    def release(self) -> None:
+        """The next node may begin."""
+
+
+class Turns:
+    """`others` is None where there is nobody to ask: everything may be done at once."""
+
+    def __init__(self, others: Others | None = None) -> None:
+        self._others = others
+
+    def elsewhere(self, digest: str) -> str:
+        return self._others.elsewhere(digest) if self._others is not None else ""
+
+    def before(self, rollout: Rollout, nodes: int, host: Host, then: Before) -> Before:
+        """What a round asks before it runs a plan: a turn, where the plan disturbs traffic, and then `then`."""
+        others, at_once = self._others, rollout.at_once(nodes)
+        if others is None or not at_once:
+            return then
+
+        def asked(plan: Plan, seen: Seen) -> str:
+            return (disturbs(plan, seen, host) and others.turn(at_once)) or then(plan, seen)
+
+        return asked
+
+    def after(self, *, good: bool) -> None:
+        """A round has ended; good: nothing is left to do, and nothing was undone."""
+        if good and self._others is not None:
+            self._others.release()
+
+
+def disturbs(plan: Plan, seen: Seen, host: Host) -> bool:
+    """Whether packets are lost while a plan runs: it makes devices anew or takes them away, or touches what carries the node's own."""
+    for action in plan.runnable:
+        if action.change.kind == "link" and action.change.old is not None and (action.verb is Verb.DELETE or action.change.replace):
+            return True
+    return bool(lifeline.touching((one for one in plan.runnable if one.change.old is not None), lifeline.carriers(host, seen)))
