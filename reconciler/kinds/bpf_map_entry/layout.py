@@ -168,6 +168,12 @@ def front_text(key: bytes) -> str:
     return f"{point(addr, port)}/{PROTOCOLS.get(protocol, protocol)}{SCOPES.get(scope, '')}"
 
 
+def backend_text(value: bytes) -> str:
+    """ "10.244.1.5:8080", "[fd00::5]:8080 here"."""
+    addr, port, flags, _ = _BACKEND.unpack(value)
+    return f"{point(addr, port)}{' here' if flags & HERE else ''}"
+
+
 def words(name: str, key: bytes, value: bytes | str) -> str:
     """An entry in words, for people; "" for a map that this knows nothing of, or an entry of another size."""
     try:
@@ -176,8 +182,7 @@ def words(name: str, key: bytes, value: bytes | str) -> str:
             return f"{front_text(key)} → {count} {'backend' if count == 1 else 'backends'}"
         if name == BACKENDS and isinstance(value, bytes):
             number, slot = slot_of(key)
-            addr, port, flags, _ = _BACKEND.unpack(value)
-            return f"list {number} slot {slot} → {point(addr, port)}{' here' if flags & HERE else ''}"
+            return f"list {number} slot {slot} → {backend_text(value)}"
     except struct.error:
         return ""
     return ""
