@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 nftables procps iputils-ping util-linux
 TOOLS := ip bridge nft sysctl ping nsenter unshare
 
-.PHONY: setup packages bpf demo test test-vm faults soak check golden schema metrics manifests bench requirements clean
+.PHONY: setup packages bpf demo test test-vm faults soak check golden schema images metrics manifests bench requirements clean
 
 setup: $(VENV)/ready packages
 
@@ -57,6 +57,9 @@ golden: $(VENV)/ready
 
 schema: $(VENV)/ready
 	$(BIN)/plumbline schema > schema/network.schema.json
+
+images: $(VENV)/ready
+	$(BIN)/plumbline graph docs/images/network.yaml > docs/images/network.svg
 
 metrics: $(VENV)/ready
 	$(BIN)/python -c 'import sys; from reconciler.daemon.reference import page; sys.stdout.write(page())' > docs/metrics.md

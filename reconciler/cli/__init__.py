@@ -25,7 +25,7 @@ class _Group(click.Group):
     VERBS: ClassVar[dict[str, str]] = {
         "validate": "plans", "plan": "plans", "explain": "plans", "schema": "plans",
         "apply": "changes", "cleanup": "changes", "run": "daemons",
-        "check": "checks", "verify": "looks", "snapshot": "looks",
+        "check": "checks", "verify": "looks", "snapshot": "looks", "graph": "graphs",
         "status": "running", "confirm": "running", "wait": "waiting",
         "inspect": "inspects", "list": "lists",
         "lab": "labs",

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from reconciler.facts.model import Node, Service
+from reconciler.facts.order import natural
 from reconciler.intents import Context
 from reconciler.intents.membership import Member, Members, members
 from reconciler.intents.transport import Transport, transport
 
 LIMIT, MOST = 100, 500  # items of a page: where nobody says, and at most
 NAMED = 20  # members of one segment on this node, and faults of pods, that are named one by one
-_DIGITS = re.compile(r"(\d+)")
 
 T = TypeVar("T")
 
@@ -150,11 +150,6 @@ class Lists:
             "here": [_member(one) for one in here[:NAMED]],
             "hereTotal": len(here),
         }
-
-
-def natural(name: str) -> list[tuple[int, str]]:
-    """A key of sorting by which n2 comes before n10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(name)]
 
 
 def _part(found: Sequence[T], query: Query, words: Callable[[T], str], body: Callable[[T], dict[str, Any]]) -> dict[str, Any]:
