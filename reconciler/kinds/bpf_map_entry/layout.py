@@ -32,7 +32,7 @@ _FRONT = struct.Struct("=16s2sBB")
 _SERVICE = struct.Struct("=IIII")
 _SLOT = struct.Struct("=II")
 _BACKEND = struct.Struct("=16s2sBB")
-_COUNT = struct.Struct("=QQQ")
+COUNT = struct.Struct("=QQQ")  # struct pl_count
 _MAPPED = bytes(10) + b"\xff\xff"
 _PORT = struct.Struct("!H")
 
@@ -62,13 +62,13 @@ _LRU = "lru_hash"
 MAPS = {
     FRONTS: Map("hash", _FRONT.size, _SERVICE.size, 1 << 16, ON_DEMAND),
     BACKENDS: Map("hash", _SLOT.size, _BACKEND.size, 1 << 18, ON_DEMAND),
-    COUNTS: Map("percpu_hash", 4, _COUNT.size, 1 << 16, ON_DEMAND),
+    COUNTS: Map("percpu_hash", 4, COUNT.size, 1 << 16, ON_DEMAND),
     DROPPED: Map("percpu_array", 4, 8, len(DROPS)),
     f"pl_affin_{VERSION}": Map(_LRU, 24, 32, 1 << 16),
     f"pl_sockrev_{VERSION}": Map(_LRU, 32, 20, 1 << 16),
     f"pl_sockpeer_{VERSION}": Map(_LRU, 32, 20, 1 << 16),
     f"pl_sockfwd_{VERSION}": Map(_LRU, 32, 24, 1 << 16),
-    f"pl_flow_{VERSION}": Map(_LRU, 40, 96, 1 << 17),
+    f"pl_flow_{VERSION}": Map(_LRU, 44, 104, 1 << 17),
     f"pl_frag_{VERSION}": Map(_LRU, 40, 16, 1 << 14),
     **{f"pl_j_{short}_{VERSION}": _ARRAY for short in ("con4", "con6", "snd4", "snd6", "rcv4", "rcv6", "peer4", "peer6")},
     SLOTS: _ARRAY._replace(max_entries=8),
