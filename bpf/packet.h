@@ -277,8 +277,8 @@ static __always_inline int read_transport(struct __sk_buff *skb, const struct ip
 	struct tcp_header tcp;
 	struct udp_header udp;
 
-	if (bpf_skb_load_bytes(skb, ip->transport, &udp, 4))
-		return UNREADABLE;
+	if (ip->transport + 4 > ip->end || bpf_skb_load_bytes(skb, ip->transport, &udp, 4))
+		return UNREADABLE; /* behind the end may be padding */
 	packet->tuple.from.port = udp.from;
 	packet->tuple.to.port = udp.to;
 	if (ip->end > skb->len)

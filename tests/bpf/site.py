@@ -35,6 +35,7 @@ COMES_IN, IN_BETWEEN, GOES_OUT = range(3)  # enum pl_where
 NO_BACKEND, NO_FIRST_FRAGMENT, MALFORMED, NO_PORT, NO_SOURCE, MAP_FULL, NO_FLOW = range(7)  # enum pl_drop
 SOURCE_PORTS = range(61000, 65536)  # PL_SOURCE_PORTS and its end
 OVERLAY_MTU = 1450
+FLOWS = 8192  # entries of pl_flow_1
 SIOCETHTOOL = 0x8946  # include/uapi/linux/sockios.h
 OFFLOADS = (0x15, 0x17, 0x1F, 0x24, 0x2C)  # rx and tx checksums, TSO, GSO, GRO: include/uapi/linux/ethtool.h
 DEVICE_MAPS = ("pl_front_1", "pl_back_1", "pl_count_1", "pl_drop_1", "pl_affin_1", "pl_flow_1", "pl_frag_1", "pl_j_tc_1")
@@ -174,7 +175,8 @@ class Site:
     def __init__(self, names: dict[str, str], root: Path, objects: Path) -> None:
         self.names = names
         self.root = root
-        create_maps(root, {name: one for name, one in MAPS.items() if name in DEVICE_MAPS or name.startswith("pl_j_")})
+        maps = {name: one for name, one in MAPS.items() if name in DEVICE_MAPS or name.startswith("pl_j_")}
+        create_maps(root, maps | {"pl_flow_1": maps["pl_flow_1"]._replace(entries=FLOWS)})
         self.stub, self.device = load(root, objects / "stub.o"), load(root, objects / "device.o")
         wide = possible_cpus()
         self.maps = {
