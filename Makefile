@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 nftables procps iputils-ping util-linux
 TOOLS := ip bridge nft sysctl ping nsenter unshare
 
-.PHONY: setup packages bpf demo test test-vm faults soak check golden schema images metrics manifests bench requirements clean
+.PHONY: setup packages bpf cni demo test test-vm faults soak check golden schema images metrics manifests bench requirements clean
 
 setup: $(VENV)/ready packages
 
@@ -26,6 +26,13 @@ bpf: $(patsubst bpf/%.bpf.c,$(OBJECTS)/%.o,$(wildcard bpf/*.bpf.c))
 
 $(OBJECTS)/%.o: bpf/%.bpf.c $(wildcard bpf/*.h) .ci/object
 	@.ci/object $< $@ $(BPF_CFLAGS)
+
+# The CNI plugin, a static program for the host. For another machine: CC=aarch64-linux-gnu-gcc PLUGIN=FILE
+PLUGIN ?= reconciler/cni/plumbline
+cni: $(PLUGIN)
+
+$(PLUGIN): cni/plumbline.c .ci/plugin
+	@.ci/plugin $< $@ $(CNI_CFLAGS)
 
 demo: setup
 	$(BIN)/plumbline lab demo examples/quickstart/network.yaml
@@ -83,4 +90,4 @@ requirements: pyproject.toml
 	  --allow-unsafe --no-header --constraint requirements.txt --output-file deploy/requirements.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reconciler/bpf/*.o
+	rm -rf $(VENV) .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis reconciler/bpf/*.o reconciler/cni/plumbline

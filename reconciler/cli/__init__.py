@@ -28,7 +28,7 @@ class _Group(click.Group):
         "check": "checks", "verify": "looks", "snapshot": "looks", "graph": "graphs",
         "status": "running", "confirm": "running", "wait": "waiting",
         "inspect": "inspects", "list": "lists",
-        "lab": "labs",
+        "lab": "labs", "install-cni": "plugin",
     }  # fmt: skip
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -45,7 +45,7 @@ class _Group(click.Group):
             return None
         if name not in self.LASTING:
             gc.disable()  # ten thousand nodes make many values, all of which live as long as the command
-        found: click.Command = getattr(importlib.import_module(f"reconciler.cli.{module}"), name)
+        found: click.Command = getattr(importlib.import_module(f"reconciler.cli.{module}"), name.replace("-", "_"))
         return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

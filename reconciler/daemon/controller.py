@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 from reconciler.confirm.commit import Trial
 from reconciler.confirm.journal import BadJournal
 from reconciler.confirm.trials import Trials
+from reconciler.daemon.cni_attached import Attachments
+from reconciler.daemon.cni_boot import Boot
 from reconciler.daemon.repairs import Repair, failures, repairs, undone
 from reconciler.daemon.suspicion import Inventory, suspicion
 from reconciler.daemon.turns import Turns
@@ -20,7 +22,7 @@ from reconciler.engine.round import Outcome, Progress, Result, Round, nothing_fi
 from reconciler.facts.model import Host, Node, Pod
 from reconciler.intents import Compiled, Context, IntentError
 from reconciler.kernel.devices import with_devices
-from reconciler.kernel.pods import Finder, finder, node_scope, with_pods
+from reconciler.kernel.pods import Finder, finder, node_scope
 from reconciler.kernel.services import with_services
 from reconciler.spec.services import Services
 
@@ -141,8 +143,12 @@ class Controller:
         progress: Progress = silent,
         trials: Trials | None = None,
         turns: Turns | None = None,
+        attachments: Attachments | None = None,
+        boot: Boot | None = None,
     ) -> None:
         self._io, self._kinds, self._load, self._observe = io, kinds, load, observe
+        self._attachments = attachments or Attachments(None)
+        self._boot = boot or Boot(None)
         self._root, self._dry_run, self._progress = root, dry_run, progress
         self._trials = trials
         self._turns = turns or Turns()
@@ -210,9 +216,19 @@ class Controller:
                 if inputs is not self._good:
                     self._before, self._good = self._good, inputs
                 told = told._replace(digest=inputs.digest, stale=inputs.stale, used=frozenset(used))
-                return self._converge(verdict, verdict.compiled, told, confirmed, resting)
+                report = self._converge(verdict, verdict.compiled, told, confirmed, resting)
+                if not report.converged or self._dry_run or not self._boot.settle():
+                    return report
+                if _withheld(verdict.compiled):
+                    return _joined(report, self.step(confirmed=confirmed, resting=resting))
+                self._settle()
+                return report
             told = told._replace(problems=told.problems or verdict.problems)
         return told
+
+    def _settle(self) -> None:
+        """Nothing was withheld, so nothing has to be compiled again."""
+        self._verdicts = tuple(one._replace(host=one.host._replace(settled=True)) for one in self._verdicts)
 
     def _suspicion(self, inputs: Inputs, confirmed: Collection[str]) -> Refusal | None:
         """Why content must not follow what was good before."""
@@ -253,7 +269,7 @@ class Controller:
                 raise
             host = Host("", 0, root=self._root)
         host = with_services(with_devices(host, self._io, inputs.devices), self._io, inputs.services)
-        host = with_pods(host, self._finder(inputs), inputs.pods, inputs.node.name)
+        host = self._attachments.on(host, self._finder(inputs), inputs.pods, inputs.node.name)._replace(settled=self._boot.settled)
         known = next((one for one in self._verdicts if one.inputs is inputs), None)
         if known is not None and known.host == host:
             return known
@@ -272,8 +288,8 @@ class Controller:
         self, verdict: _Verdict, compiled: Compiled, told: Report, confirmed: Collection[str], resting: Mapping[Ref, str]
     ) -> Report:
         inputs = verdict.inputs
-        scope = node_scope(self._io, self._finder(inputs), inputs.pods, compiled.wanted, self._root)
-        result, undid = self._run(verdict.inputs, scope, confirmed, resting)
+        scope = node_scope(self._io, self._attachments.among(self._finder(inputs)), inputs.pods, compiled.wanted, self._root)
+        result, undid = self._run(verdict.inputs, scope, confirmed, _hold(_withheld(compiled), stale=inputs.stale, resting=resting))
         self._turns.after(good=result.converged and inputs is self._newest)
         if undid:
             self._undid[inputs.digest] = result.errors[-1].removeprefix(UNDONE)
@@ -310,9 +326,9 @@ class Controller:
         self._left = frozenset(one.ref for one in found if not one.done)
         return found
 
-    def _run(self, inputs: Inputs, scope: Scope, confirmed: Collection[str], resting: Mapping[Ref, str]) -> tuple[Result, bool]:
+    def _run(self, inputs: Inputs, scope: Scope, confirmed: Collection[str], hold: Hold | None) -> tuple[Result, bool]:
         """The round, and whether it was undone because it cut the node off."""
-        engine, hold = self._engine(inputs), _hold(stale=inputs.stale, resting=resting)
+        engine = self._engine(inputs)
         if self._dry_run:
             plan, seen = engine.plan(scope, hold)
             return Result((plan,), (), _unseen(plan), seen), False
@@ -342,14 +358,31 @@ def _decided(trial: Trial | None) -> str:
         return str(error)
 
 
-def _hold(*, stale: bool, resting: Mapping[Ref, str]) -> Hold | None:
-    """Why an action must not run now, in as few calls as it takes: a round may ask it of thousands."""
+def _withheld(compiled: Compiled) -> frozenset[Ref]:
+    return frozenset(remark.withholds for remark in compiled.remarks if remark.withholds is not None)
+
+
+def _joined(first: Report, then: Report) -> Report:
+    """Two passes of one step: what the first withheld came with the second."""
+    return then._replace(
+        plans=(*first.plans, *then.plans),
+        outcomes=(*first.outcomes, *then.outcomes),
+        repairs=(*first.repairs, *then.repairs),
+        used=first.used | then.used,
+    )
+
+
+def _hold(withheld: Collection[Ref], *, stale: bool, resting: Mapping[Ref, str]) -> Hold | None:
+    """Why an action must not run now, in as few calls as it takes: a round may ask it of thousands.
+
+    withheld: rows that go for now, whatever the content's age.
+    """
 
     def both(action: Action) -> str:
-        return resting.get(action.ref) or builds_only(action)
+        return resting.get(action.ref) or ("" if action.ref in withheld else builds_only(action))
 
     if stale:
-        return both if resting else builds_only
+        return both if resting or withheld else builds_only
     return (lambda action: resting.get(action.ref, "")) if resting else None
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.cluster.config import ConfigWatch
 from reconciler.confirm.trials import Trials
+from reconciler.daemon.cni_service import Cni
 from reconciler.daemon.controller import Controller, Inputs, Report
 from reconciler.daemon.doers import Doers
 from reconciler.daemon.http import Answer, answer
@@ -44,7 +45,7 @@ STUCK = 180.0  # seconds without a sign of life; the slowest single question to 
 _BEAT = 5.0  # seconds between signs of life when nothing happens
 FEW = 100  # actions whose events are read for who else was at it; of more it would take too long
 LOOK_AROUND = 600.0  # seconds between two looks for others on this host
-START, CONFIG, CLUSTER, HANGUP, CONFIRM, STOP = "start", "config", "cluster", "hangup", "confirm", "stop"
+START, CONFIG, CLUSTER, CNI, HANGUP, CONFIRM, STOP = "start", "config", "cluster", "cni", "hangup", "confirm", "stop"
 _ANEW = {START, CONFIG, HANGUP}  # triggers that mean another network.yaml, or all anew
 _READS = {*_ANEW, CLUSTER}  # triggers that read the content again
 ANSWER = 3.0  # seconds that an API has to answer at a start, before the node gets its network of what was kept
@@ -94,6 +95,7 @@ class Daemon:
         self._watch = ConfigWatch(settings.paths, lambda: self._inbox.put(CONFIG), FolderEvents())
         self._state = FolderEvents()
         restored = keeper.restore()
+        self._cni = Cni(keeper.path, settings.root, lambda: self._inbox.put(CNI), log, dry_run=settings.dry_run)
         self._controller = Controller(
             self._node,
             self._kinds,
@@ -105,6 +107,8 @@ class Daemon:
             progress=self._progress,
             trials=trials,
             turns=Turns(link.others if link is not None else None),
+            attachments=self._cni.attachments,
+            boot=self._cni.boot,
         )
         self._schedule = Schedule(settings.resync, random.uniform)
         self._patience = Patience(random.uniform)
@@ -164,6 +168,7 @@ class Daemon:
                 pass
 
     def close(self) -> None:
+        self._cni.close()
         if self._link is not None:
             self._link.close()
         self._watch.stop()
@@ -199,6 +204,7 @@ class Daemon:
 
     def _round(self, triggers: tuple[str, ...]) -> None:
         began, at = time.monotonic(), time.time()
+        self._cni.begins()
         ground = _ANEW & set(triggers) or any("link" in trigger or "address" in trigger for trigger in triggers)
         self._patience.forget_failures(None if ground else self._listening.touched())  # what rows failed for may be otherwise now
         confirmed = self._keeper.confirmed()
@@ -227,6 +233,7 @@ class Daemon:
         log_round(self._log, report, self._status, status, self._settings.dry_run)
         self._view = view_after(self._view, report, at)
         self._status = status  # last, so that whoever reads it finds the rest done
+        self._cni.ended(report)
         if self._link is not None:
             self._link.publish(status)
 

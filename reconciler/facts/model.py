@@ -179,6 +179,8 @@ class Host(NamedTuple):
     objects: Mapping[str, str] = {}  # of eBPF that came with this plumbline, "stub" to the sha256 of the file; none: it came without
     links: tuple[str, ...] = ()  # devices that match what the spec names by a pattern
     addresses: tuple[str, ...] = ()  # of its devices that others reach; only where services need them
+    attached: Mapping[str, tuple[str, ...]] = {}  # pods here that the runtime just connected, "default/a" to the addresses they got
+    settled: bool = True  # a round has converged since it booted: its pods may start
     netns_cookie: int = 0  # SO_NETNS_COOKIE of its network namespace (socket(7)); 0: not asked
 
 

@@ -91,6 +91,11 @@ def members(spec: ClusterNetwork, pods: Iterable[Pod]) -> Members:
     return found
 
 
+def asks(spec: ClusterNetwork, pod: Pod) -> bool:
+    """Whether a pod wants to be in any segment, may it or not."""
+    return pod.phase not in _OVER and not pod.host_network and any(True for _ in _asked(spec, pod))
+
+
 def _settle_family(found: Members, name: str) -> None:
     """One VXLAN device carries one family: IPv4 where everybody has it, else IPv6 where everybody has that."""
     everybody = found.segments[name]

@@ -6,7 +6,7 @@ member of the segment one entry that says where to flood to. Who is who is then 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from reconciler.engine.model import Origin, Unknown
@@ -28,7 +28,7 @@ def rows(context: Context) -> Iterable[Any]:
     if context.facts.pods is None:
         yield Remark("which pods there are is not known, so none joins a segment: give them with --facts", context.where(("segments",)))
         return
-    found = members(spec, context.facts.pods)
+    found = members(spec, _pods(context))
     yield from (Remark(str(fault), error=True) for fault in found.faults if fault.pod.node == context.node)
     yield from _split(found, context)
     holders: dict[str, Pod] = {}
@@ -56,10 +56,18 @@ def netns_of(context: Context, pod: Pod) -> str:
 def underlay_devices(context: Context) -> Iterator[LinkKey]:
     """The devices that this node's members must have already, by which their packets leave."""
     if context.spec.segments or context.spec.membership.pod_defined:
-        for everybody in members(context.spec, context.facts.pods or ()).segments.values():
+        for everybody in members(context.spec, _pods(context)).segments.values():
             for member in everybody:
                 if member.pod.node == context.node and (netns := netns_of(context, member.pod)):
                     yield LinkKey(netns, member.device)
+
+
+def _pods(context: Context) -> Sequence[Pod]:
+    """All pods; those that were just connected here with the addresses that they got, of which the API tells later."""
+    pods, host = context.facts.pods or (), context.facts.host
+    if host is None or not host.attached:
+        return pods
+    return [pod._replace(addresses=host.attached.get(pod.key, pod.addresses)) for pod in pods]
 
 
 def _split(found: Members, context: Context) -> Iterator[Remark]:

@@ -151,6 +151,14 @@ def marked(io: Reader, namespaces: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def pod_namespace(path: str) -> tuple[str, Identity] | None:
+    """Name (or path) of a pod's namespace and what it is known by; None where no namespace stands there, or the node's own."""
+    name = _name(path)
+    if not name or not _is_another(name, identity("")):
+        return None
+    return name, identity(name)
+
+
 def _is_another(netns: str, own: Identity) -> bool:
     """Whether a namespace stands there, and not the node's own: rows for a pod must never end up in that."""
     try:

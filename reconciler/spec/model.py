@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from reconciler.spec.cluster import Cluster, Rollout
+from reconciler.spec.cni import Cni
 from reconciler.spec.confirm import Confirm
 from reconciler.spec.section import Mtu, Section, one_or_many
 from reconciler.spec.segments import Membership, Segment, SegmentName
@@ -20,8 +21,6 @@ from reconciler.spec.underlay import Underlay
 from reconciler.spec.values import (
     AddressWithPrefix,
     Cidr,
-    ConflistName,
-    Folder,
     InterfaceName,
     NodeName,
     PublicAddress,
@@ -75,16 +74,6 @@ class Fabric(Section):
     overlay: Overlay = Overlay()
     masquerade: bool = True
     forward_accept: bool = False
-
-
-class Cni(Section):
-    """The file that tells the container runtime how to connect pods."""
-
-    file: ConflistName = "10-plumbline.conflist"
-    conf_dir: Folder = "/etc/cni/net.d"
-    bin_dir: Folder = "/opt/cni/bin"
-    bridge: InterfaceName = "cni0"
-    name: str = "plumbline"
 
 
 class SysctlSpec(Section):

@@ -132,11 +132,13 @@ def plugins(spec: ClusterNetwork, root: str) -> Iterator[Finding]:
     """The CNI plugins that our file names."""
     if spec.cni is None:
         return
-    missing = [name for name in PLUGINS if not Path(f"{root}{spec.cni.bin_dir}/{name}").exists()]
+    named = (*PLUGINS, "plumbline") if spec.cni.chained else PLUGINS
+    missing = [name for name in named if not Path(f"{root}{spec.cni.bin_dir}/{name}").exists()]
     if missing:
         yield Finding(
             "problem", "cni", f"CNI plugin{'s' if len(missing) > 1 else ''} {', '.join(missing)} not found in {spec.cni.bin_dir}",
-            "install containernetworking-plugins, and say cni.binDir if they are elsewhere (Debian: /usr/lib/cni)",
+            f"plumbline install-cni --bin-dir {spec.cni.bin_dir}" if missing == ["plumbline"]
+            else "install containernetworking-plugins, and say cni.binDir if they are elsewhere (Debian: /usr/lib/cni)",
         )  # fmt: skip
     else:
-        yield Finding("ok", "cni", f"CNI plugins {', '.join(PLUGINS)} are in {spec.cni.bin_dir}")
+        yield Finding("ok", "cni", f"CNI plugins {', '.join(named)} are in {spec.cni.bin_dir}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.kernel.opponents.model import Opponent
-from reconciler.spec.model import Cni
+from reconciler.spec.cni import Cni
 
 READ = (".conf", ".conflist", ".json")  # libcni's ConfFiles as containerd and CRI-O call it; sorted by bytes, the first is used
 

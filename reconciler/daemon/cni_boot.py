@@ -1,0 +1,42 @@
+"""Whether this node's network has been whole since it booted: before that no pod may start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from reconciler.kernel.files import write_private
+
+FILE = "settled"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # random(4)
+
+
+class Boot:
+    """One answer for the life of a daemon: no, until a round has converged; kept for the next daemon of the same boot.
+
+    Without a folder to keep it in, a restart must not look like a boot: then it is always yes.
+    """
+
+    def __init__(self, folder: Path | None, problem: Callable[[str], None] = lambda problem: None) -> None:
+        self._file, self._problem = folder / FILE if folder else None, problem
+        self._boot = _text(BOOT_ID)
+        self.settled = self._file is None or not self._boot or _text(self._file) == self._boot
+
+    def settle(self) -> bool:
+        """A round has converged. True the first time since boot."""
+        if self.settled:
+            return False
+        self.settled = True
+        if self._file is not None:
+            try:
+                write_private(self._file, f"{self._boot}\n".encode())
+            except OSError as error:
+                self._problem(f"{self._file}: {error.strerror}; a restart of the daemon takes the CNI file back for a moment")
+        return True
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("ascii", errors="replace").strip()
+    except OSError:
+        return ""
