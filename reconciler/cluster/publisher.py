@@ -76,12 +76,13 @@ class Publisher:
         self._newest = said
         self._news.set()
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = 0.5) -> None:
+        """Whoever waits for an answer after this time ends with the process."""
         self._stop.set()
         self._news.set()
         self._urgent.set()
         if self._thread.is_alive():
-            self._thread.join(timeout=2)
+            self._thread.join(timeout=seconds)
 
     # -- in the thread ------------------------------------------------------------------------
 

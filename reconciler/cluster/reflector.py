@@ -82,9 +82,10 @@ class Reflector(Generic[T]):
         if (stream := self._stream) is not None:
             stream.interrupt()
 
-    def join(self) -> None:
+    def join(self, seconds: float = 5.0) -> None:
+        """Wait until it has ended; whoever waits for an answer then, ends with the process."""
         if self._thread.is_alive():
-            self._thread.join(timeout=5)
+            self._thread.join(timeout=max(0.0, seconds))
 
     def known(self) -> Known[T]:
         with self._lock:
@@ -238,6 +239,16 @@ class Reflector(Generic[T]):
             same = self._items.get(key) == before and self._faults.get(key) == faulty
         if not same:
             self._changed()
+
+
+def end(reflectors: Iterable[Reflector[Any]]) -> None:
+    """All of them, in a second."""
+    running = list(reflectors)
+    for one in running:
+        one.stop()
+    until = time.monotonic() + 1.0
+    for one in running:
+        one.join(until - time.monotonic())
 
 
 def pages(api: Api, path: str, query: Mapping[str, str], size: int) -> Iterator[Mapping[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from reconciler.cluster.publisher import NODE_NETWORKS, ROLLED_BACK
-from reconciler.cluster.reflector import Reflector, Resource, Timing, items, key_of
+from reconciler.cluster.reflector import Reflector, Resource, Timing, end, items, key_of
 from reconciler.cluster.transport import Api
 
 NOTHING = "says nothing: does plumbline run there?"
@@ -68,10 +68,7 @@ class Rollcall:
         return None if names is None or said is None else joined(names, said)
 
     def close(self) -> None:
-        for one in (self._nodes, self._words):
-            one.stop()
-        for one in (self._nodes, self._words):
-            one.join()
+        end((self._nodes, self._words))
 
 
 def joined(names: Iterable[str], said: Iterable[Standing]) -> list[Standing]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
 from reconciler.cluster.known import Known, Report
-from reconciler.cluster.reflector import Reflector, Resource, Timing
+from reconciler.cluster.reflector import Reflector, Resource, Timing, end
 from reconciler.cluster.resources import MEMBERS, NODES, PODS_HERE, POLICIES, SERVICES, SLICES, nodes, pods, policies, services, slices
 from reconciler.cluster.transport import Api, Trouble
 from reconciler.facts.model import Node, Pod, Service
@@ -93,10 +93,7 @@ class ClusterView:
         return [watch.known() for watch in self._watches.values()]
 
     def close(self) -> None:
-        for watch in self._watches.values():
-            watch.stop()
-        for watch in self._watches.values():
-            watch.join()
+        end(self._watches.values())
 
 
 def _values(known: dict[str, Known[Any]], name: str) -> tuple[Any, ...] | None:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reconciler.cluster.known import Known, Report
-from reconciler.cluster.reflector import Reflector, Resource, Timing
+from reconciler.cluster.reflector import Reflector, Resource, Timing, end
 from reconciler.cluster.transport import Api
 from reconciler.cluster.view import ClusterView, View
 from reconciler.daemon.controller import Rejected
@@ -53,8 +53,7 @@ class Live:
 
     def close(self) -> None:
         if self._configmap is not None:
-            self._configmap.stop()
-            self._configmap.join()
+            end([self._configmap])
         if self._view is not None:
             self._view.close()
 

@@ -85,7 +85,7 @@ def publish(server: SmallApi, api: Api) -> Iterator[Callable[..., Node]]:
 
     yield start
     for one in made:
-        one.publisher.stop()
+        one.publisher.stop(seconds=10)
         assert not one.publisher._thread.is_alive()
 
 
@@ -130,7 +130,7 @@ def test_a_restart_writes_nothing_that_is_there(crd: SmallApi, publish: Callable
     one.say(GOOD)
     one.until(lambda: one.status)
     before = one.object["metadata"]["resourceVersion"]
-    one.publisher.stop()
+    one.publisher.stop(seconds=10)
     again = publish()
     again.clock.now += timedelta(hours=1)
     again.say(GOOD)
