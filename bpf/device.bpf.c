@@ -127,6 +127,12 @@ VERIFIED_ALONE bool choose(const struct pl_addr *who, const struct pl_service *s
 	return pl_choose(service, bpf_get_prandom_u32(), &client, chosen);
 }
 
+/* Of two packets that begin a flow at once, on two CPUs, both belong to the one whose entry was there first. */
+static __always_inline bool is_first(const struct pl_tuple *tuple, struct pl_flow *flow)
+{
+	return !bpf_map_update_elem(&pl_flow_1, tuple, flow, BPF_NOEXIST) || flow_at(tuple, flow);
+}
+
 /* A new flow; false: it cannot be, and why is counted. */
 VERIFIED_ALONE bool open_flow(const struct pl_tuple *tuple, const struct pl_service *service, struct pl_chosen *chosen,
 			      struct pl_flow *flow)
@@ -136,7 +142,7 @@ VERIFIED_ALONE bool open_flow(const struct pl_tuple *tuple, const struct pl_serv
 	if (!tuple || !service || !chosen || !flow)
 		return false;
 	claimed = claim_any(tuple, service, chosen, flow);
-	if (claimed == CLAIMED && store_flow(PL_COMES_IN, tuple->proto, &flow->client, &flow->front, flow, BPF_ANY))
+	if (claimed == CLAIMED && !is_first(tuple, flow))
 		claimed = NO_ROOM;
 	if (claimed != CLAIMED)
 		pl_drop(claimed == CLASH ? PL_DROP_NO_PORT : PL_DROP_MAP_FULL);

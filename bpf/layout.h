@@ -76,7 +76,7 @@ enum pl_drop {
 	PL_DROP_NO_PORT = 3, /* every source port tried is in use */
 	PL_DROP_NO_SOURCE = 4, /* the kernel names no source address for the way out */
 	PL_DROP_MAP_FULL = 5,
-	PL_DROP_NO_FLOW = 6, /* an answer to one of our source ports that no flow knows */
+	PL_DROP_NO_FLOW = 6, /* from the midst of a flow that is not known, of either side; a client's is reset */
 	PL_DROP_REASONS = 7,
 };
 

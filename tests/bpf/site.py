@@ -3,7 +3,8 @@
     client ── wire (router) ── a ── poda          a and b: by VXLAN, or directly
                         └───── b ── podb
 
-The programs are on every device of node a. Each machine is a namespace; a socket made in one stays there.
+The programs are on every device of both nodes, each with maps of its own; services are those of node a. Each machine is
+a namespace; a socket made in one stays there.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from tests.bpf.pinned import Map, opened, possible_cpus
 from tests.namespaces import sh
 
 MACHINES = ("wire", "client", "a", "b", "poda", "podb")
+ALL, NONE, ALL_BUT_THE_NODE = MACHINES, (), tuple(one for one in MACHINES if one != "a")
 DEVICES = ("eth0", "plumb0", "cni0")
-SECONDS = 5.0
+SECONDS = 10.0
 HERE, KEEP_CLIENT, DROP_EMPTY = 1, 1, 2  # enum pl_backend_flags, pl_service_flags
 COMES_IN, IN_BETWEEN, GOES_OUT = range(3)  # enum pl_where
 NO_BACKEND, NO_FIRST_FRAGMENT, MALFORMED, NO_PORT, NO_SOURCE, MAP_FULL, NO_FLOW = range(7)  # enum pl_drop
@@ -234,15 +236,15 @@ class Site:
         for machine, peer in (("a", 2), ("b", 1)):
             self.ip(machine, (_OVERLAY if transport == "overlay" else _DIRECT).format(peer=peer))
 
-    def offloads(self, on: bool) -> None:
-        """Checksums and segments by the devices, as far as these have any, or by whoever sends (ethtool -K)."""
+    def offloads(self, on: Sequence[str]) -> None:
+        """Checksums and segments by these machines' devices, as far as these have any, else by whoever sends (ethtool -K)."""
         if not self._changes("offloads", on):
             return
         for machine in MACHINES:
             with entered(self.names[machine]), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
                 for index, name in socket.if_nameindex():
                     for command in OFFLOADS if index > 1 else ():
-                        _ethtool(asking, name, command, int(on))
+                        _ethtool(asking, name, command, int(machine in on))
 
     def reverse_path_filter(self, value: int) -> None:
         if not self._changes("rp_filter", value):
@@ -302,7 +304,7 @@ class Site:
             self.maps[name].clear()
         self._dropped = {reason: self._drops(reason) for reason in range(7)}
         self.route("overlay")
-        self.offloads(True)
+        self.offloads(ALL)
         self.reverse_path_filter(1)
 
     def close(self) -> None:
@@ -333,13 +335,13 @@ def _build(site: Site) -> None:
     site.route("overlay")
 
 
-def _attach(site: Site) -> None:
+def _attach(site: Site, machine: str, stub: Path) -> None:
     lines = []
     for device in DEVICES:
         lines.append(f"tc qdisc add dev {device} clsact")
         for way in ("ingress", "egress"):
-            lines.append(f"tc filter add dev {device} {way} protocol all prio 94 handle 0x94 bpf da pinned {site.stub / way}")
-    site.sh("a", "\n".join(lines))
+            lines.append(f"tc filter add dev {device} {way} protocol all prio 94 handle 0x94 bpf da pinned {stub / way}")
+    site.sh(machine, "\n".join(lines))
 
 
 @contextmanager
@@ -347,13 +349,15 @@ def site_of_its_own(root: Path, objects: Path) -> Iterator[Site]:
     prefix = f"plt-{os.getpid()}-d{next(_numbers)}"
     names = {machine: f"{prefix}-{machine}" for machine in MACHINES}
     sh("\n".join(f"ip netns add {name}; ip -n {name} link set lo up" for name in names.values()))
-    site = Site(names, root, objects)
+    site, other = Site(names, root, objects), Site(names, root / "other", objects)
     try:
         _build(site)
-        site.put_programs()
-        _attach(site)
+        for machine, one in (("a", site), ("b", other)):
+            one.put_programs()
+            _attach(site, machine, one.stub)
         yield site
     finally:
         site.close()
+        other.close()
         sh("\n".join(f"ip netns del {name}" for name in names.values()))
         shutil.rmtree(root)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
 
 import pytest
 
 from tests.bpf.node import TCP, UDP, Endpoint
-from tests.bpf.site import HERE, IPV4, IPV6, KEEP_CLIENT, Family, Site
+from tests.bpf.site import ALL, HERE, IPV4, IPV6, KEEP_CLIENT, NONE, Family, Site
 from tests.bpf.talk import conversation, is_source_port, seen_as
 
 pytestmark = pytest.mark.kernel
@@ -21,13 +22,12 @@ SO_NO_CHECK = 11  # include/uapi/asm-generic/socket.h
 STREAM = bytes(range(256)) * 1200  # more than any window and any segment
 
 
-@pytest.mark.vm
 @pytest.mark.parametrize("rp_filter", [0, 1, 2])
-@pytest.mark.parametrize("offloads", [True, False], ids=["offloads", "no-offloads"])
+@pytest.mark.parametrize("offloads", [ALL, NONE], ids=["offloads", "no-offloads"])
 @FAMILIES
 @TRANSPORTS
 @PROTOCOLS
-def test_a_backend_of_another_node(site: Site, family: Family, transport: str, proto: int, offloads: bool, rp_filter: int) -> None:
+def test_a_backend_of_another_node(site: Site, family: Family, transport: str, proto: int, offloads: Sequence[str], rp_filter: int) -> None:
     site.reverse_path_filter(rp_filter)
     site.offloads(offloads)
     site.route(transport)
@@ -44,6 +44,35 @@ def test_a_backend_of_another_node(site: Site, family: Family, transport: str, p
     assert connections == 1
     assert packets >= 6
     assert octets > (2 * len(STREAM) if proto == TCP else 2000)
+
+
+@pytest.mark.vm
+@FAMILIES
+@TRANSPORTS
+@PROTOCOLS
+def test_the_way_there_and_back(site: Site, family: Family, transport: str, proto: int) -> None:
+    """The least of it, for other kernels."""
+    site.route(transport)
+    front, backend = Endpoint(family.node, PORT), Endpoint(family.far[0], TARGET)
+    site.service(front, proto, [backend])
+    with conversation(site, family, proto, front, backend) as talk:
+        talk.ask(b"x" * 4000)
+        talk.answer(b"y" * 4000)
+    assert site.all_dropped() == {}
+
+
+@FAMILIES
+@PROTOCOLS
+def test_a_pod_of_another_node_comes_back_to_itself(site: Site, family: Family, proto: int) -> None:
+    """Its backend is beside it, by way of a node that has none."""
+    site.route("direct")
+    front, backend = Endpoint(family.node, PORT), Endpoint(family.far[1], TARGET)
+    site.service(front, proto, [backend])
+    with conversation(site, family, proto, front, backend, asking="podb", source=Endpoint(family.far[0], 0)) as talk:
+        assert talk.peer.address == family.node
+        talk.ask(b"x")
+        talk.answer(b"y")
+    assert site.all_dropped() == {}
 
 
 @FAMILIES
@@ -101,8 +130,8 @@ def test_a_client_of_the_same_bridge_as_its_backend_is_hidden_from_it(site: Site
 
 
 @TRANSPORTS
-@pytest.mark.parametrize("offloads", [True, False], ids=["offloads", "no-offloads"])
-def test_no_udp_checksum_stays_none(site: Site, transport: str, offloads: bool) -> None:
+@pytest.mark.parametrize("offloads", [ALL, NONE], ids=["offloads", "no-offloads"])
+def test_no_udp_checksum_stays_none(site: Site, transport: str, offloads: Sequence[str]) -> None:
     site.route(transport)
     site.offloads(offloads)
     front, backend = Endpoint(IPV4.node, PORT), Endpoint(IPV4.far[0], TARGET)
@@ -128,8 +157,8 @@ def _checksum_of(one: socket.socket, port: int, side: str) -> int:
 
 @FAMILIES
 @TRANSPORTS
-@pytest.mark.parametrize("offloads", [True, False], ids=["offloads", "no-offloads"])
-def test_datagrams_of_many_fragments(site: Site, family: Family, transport: str, offloads: bool) -> None:
+@pytest.mark.parametrize("offloads", [ALL, NONE], ids=["offloads", "no-offloads"])
+def test_datagrams_of_many_fragments(site: Site, family: Family, transport: str, offloads: Sequence[str]) -> None:
     site.route(transport)
     site.offloads(offloads)
     front, backend = Endpoint(family.node, PORT), Endpoint(family.far[0], TARGET)

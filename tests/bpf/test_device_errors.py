@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
 from tests.bpf.node import TCP, UDP, Endpoint
-from tests.bpf.site import DROP_EMPTY, IPV4, IPV6, NO_BACKEND, OVERLAY_MTU, Family, Site
+from tests.bpf.site import ALL, ALL_BUT_THE_NODE, DROP_EMPTY, IPV4, IPV6, NO_BACKEND, NONE, OVERLAY_MTU, Family, Site
 from tests.bpf.talk import conversation
 from tests.namespaces import sh
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kernel
 FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=lambda family: family.name)
 PROTOCOLS = pytest.mark.parametrize("proto", [pytest.param(TCP, id="tcp"), pytest.param(UDP, id="udp")])
 TRANSPORTS = pytest.mark.parametrize("transport", ["overlay", "direct"])
-OFFLOADS = pytest.mark.parametrize("offloads", [True, False], ids=["offloads", "no-offloads"])
+OFFLOADS = pytest.mark.parametrize("offloads", [ALL, NONE], ids=["offloads", "no-offloads"])
 PORT, TARGET = 30080, 8080
 IP_MTU, IPV6_MTU = 14, 24  # include/uapi/linux/in.h, in6.h
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PROBE = 10, 23, 3
@@ -71,15 +71,16 @@ def narrow_at_client(site: Site, family: Family) -> Iterator[None]:
 @contextmanager
 def forgetting_paths(site: Site) -> Iterator[None]:
     """What machines learned of paths is for one test."""
-    yield
     names = [site.names[machine] for machine in ("client", "a", "b", "poda", "podb")]
-    sh("\n".join(f"ip -n {name} route flush cache; ip -n {name} -6 route flush cache" for name in names))
+    script = "\n".join(f"ip -n {name} route flush cache; ip -n {name} -6 route flush cache" for name in names)
+    sh(script)
+    yield
+    sh(script)
 
 
-@pytest.mark.vm
 @FAMILIES
 @OFFLOADS
-def test_a_datagram_above_the_path_mtu_of_the_overlay(site: Site, family: Family, offloads: bool) -> None:
+def test_a_datagram_above_the_path_mtu_of_the_overlay(site: Site, family: Family, offloads: Sequence[str]) -> None:
     site.offloads(offloads)
     front, backend = Endpoint(family.node, PORT), Endpoint(family.far[0], TARGET)
     site.service(front, UDP, [backend])
@@ -136,7 +137,7 @@ def test_an_answer_above_the_path_mtu(site: Site, family: Family, way: str, wher
 
 @FAMILIES
 @OFFLOADS
-def test_a_stream_finds_the_path_mtu(site: Site, family: Family, offloads: bool) -> None:
+def test_a_stream_finds_the_path_mtu(site: Site, family: Family, offloads: Sequence[str]) -> None:
     site.offloads(offloads)
     front, backend = Endpoint(family.node, PORT), Endpoint(family.far[0], TARGET)
     site.service(front, TCP, [backend])
@@ -182,13 +183,14 @@ def ask(client: socket.socket, front: Endpoint, length: int) -> None:
 @pytest.mark.vm
 @FAMILIES
 @PROTOCOLS
-@OFFLOADS
-def test_without_backends_it_is_refused(site: Site, family: Family, proto: int, offloads: bool) -> None:
+@pytest.mark.parametrize("offloads", [ALL, NONE, ALL_BUT_THE_NODE], ids=["offloads", "no-offloads", "not-the-node's"])
+@pytest.mark.parametrize("asking", ["client", "poda"], ids=["by-nic", "by-bridge"])
+def test_without_backends_it_is_refused(site: Site, family: Family, proto: int, offloads: Sequence[str], asking: str) -> None:
     site.offloads(offloads)
     front = Endpoint(family.node, PORT)
     site.service(front, proto, [])
     for length in (0, 1, 700):
-        with site.new_socket("client", family, proto) as client, pytest.raises(ConnectionRefusedError):
+        with site.new_socket(asking, family, proto) as client, pytest.raises(ConnectionRefusedError):
             ask(client, front, length)
     assert site.all_dropped() == {NO_BACKEND: 3}
 
