@@ -27,7 +27,7 @@ class _Group(click.Group):
         "apply": "changes", "cleanup": "changes", "run": "daemons",
         "check": "checks", "verify": "looks", "snapshot": "looks", "graph": "graphs",
         "status": "running", "confirm": "running", "wait": "waiting",
-        "inspect": "inspects", "list": "lists",
+        "inspect": "inspects", "list": "lists", "services": "services",
         "lab": "labs", "install-cni": "plugin",
     }  # fmt: skip
 

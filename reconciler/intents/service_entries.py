@@ -42,6 +42,27 @@ class Here(NamedTuple):
     netns_cookie: int = 0  # of the node's own network namespace; 0: no node ports on loopback
 
 
+class ListName(NamedTuple):
+    """What a list of backends is called, part by part."""
+
+    service: str  # "default/web"
+    port: str
+    protocol: str
+    family: int
+    policy: str  # "all", "local"
+
+    def __str__(self) -> str:
+        return f"{self.service}:{self.port}/{self.protocol} IPv{self.family} {self.policy}"
+
+    @classmethod
+    def read(cls, text: str) -> ListName:
+        """The parts of a name that this module gave."""
+        head, family, policy = text.rsplit(" ", 2)
+        place, _, protocol = head.rpartition("/")
+        service, _, port = place.rpartition(":")
+        return cls(service, port, protocol, int(family.removeprefix("IPv")), policy)
+
+
 class _Port(NamedTuple):
     """One port of a service for one family: its endpoints, and the lists that fronts name."""
 
@@ -52,7 +73,7 @@ class _Port(NamedTuple):
     here: Found  # those that are used under a policy of Local
 
     def name(self, policy: str) -> str:
-        return f"{self.service.key}:{self.port.name or self.port.port}/{self.port.protocol} IPv{self.family} {policy}"
+        return str(ListName(self.service.key, self.port.name or str(self.port.port), self.port.protocol, self.family, policy))
 
     def served(self, *, local: bool) -> Found:
         return self.here if local else self.everywhere

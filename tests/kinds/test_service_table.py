@@ -16,7 +16,8 @@ from reconciler.engine.diff import diff
 from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Action, Observed, Seen, Verb, Wanted
 from reconciler.engine.order import order
-from reconciler.kinds.bpf_map_entry import KIND, BpfMapEntry, BpfMapEntryKey, services
+from reconciler.kinds.bpf_map_entry import KIND, BpfMapEntry, BpfMapEntryKey, entering
+from reconciler.kinds.bpf_map_entry.entering import Entered
 from reconciler.kinds.bpf_map_entry.layout import (
     BACKENDS,
     FRONTS,
@@ -32,7 +33,7 @@ from reconciler.kinds.bpf_map_entry.layout import (
     slot_key,
     slot_of,
 )
-from reconciler.kinds.bpf_map_entry.services import Entered, Entries, Front, ServiceTable, settle
+from reconciler.kinds.bpf_map_entry.services import Entries, Front, ServiceTable, settle
 
 FRONT_MAP, BACKEND_MAP = f"/sys/fs/bpf/plumbline/maps/{FRONTS}", f"/sys/fs/bpf/plumbline/maps/{BACKENDS}"
 KINDS = Kinds([KIND])
@@ -166,7 +167,7 @@ def test_every_state_on_the_way_leads_where_it_should(history: list[State]) -> N
 
 @given(st.lists(states(), min_size=1, max_size=6))
 def test_also_where_names_have_the_same_number(history: list[State]) -> None:
-    with mock.patch.object(services, "preferred", lambda name: crc32(name.encode()) % 3 + 1):
+    with mock.patch.object(entering, "preferred", lambda name: crc32(name.encode()) % 3 + 1):
         go_through(history)
 
 
@@ -174,10 +175,22 @@ def test_also_where_names_have_the_same_number(history: list[State]) -> None:
 def test_a_small_step_ends_where_a_whole_one_does(history: list[State]) -> None:
     """Ids and slots may differ by what was there before; who is reached where may not."""
     before: Wanted | None = None
+    steps: list[Mapping[Any, Any]] = []
     for state in history:
         before = assigned(state.services, {}, before)
         maps = {key: row.value for key, row in before.of(KIND.name).items()}
         converged(maps, wanted_of(state.services))
+        told_apart(steps, before.of(KIND.name))
+        steps.append(before.of(KIND.name))
+
+
+def told_apart(steps: list[Mapping[Any, Any]], now: Mapping[Any, Any]) -> None:
+    """What differs from an earlier one is told without a walk over all of it."""
+    assert type(now) is Entered
+    for earlier in steps:
+        keys = now.since(earlier)
+        assert keys is not None
+        assert {key for key in now.keys() | earlier.keys() if now.get(key) is not earlier.get(key)} <= set(keys)
 
 
 def test_one_backend_less_is_three_lines() -> None:
@@ -239,7 +252,7 @@ def test_who_stays_and_who_moves(wanted: str, had: str, settled: str) -> None:
 def test_what_a_stranger_wrote_is_survived() -> None:
     """A slot that no list can have, a value of a program array, a front without a list."""
     rows = [
-        BpfMapEntry(BpfMapEntryKey(BACKEND_MAP, slot_key(services.preferred("a 0"), 0xFFFFFFFF)), backend(1)),
+        BpfMapEntry(BpfMapEntryKey(BACKEND_MAP, slot_key(entering.preferred("a 0"), 0xFFFFFFFF)), backend(1)),
         BpfMapEntry(BpfMapEntryKey(BACKEND_MAP, slot_key(7, 1)), backend(1)),
         BpfMapEntry(BpfMapEntryKey("/sys/fs/bpf/plumbline/maps/pl_j_con4_1", array_key(0)), "/sys/fs/bpf/plumbline/x/y"),
         BpfMapEntry(BpfMapEntryKey(FRONT_MAP, front(1)), front_value(Service(7, 9, 0, 0))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from reconciler.engine.kind import Kind, Reader, Scope
@@ -10,8 +11,9 @@ from reconciler.engine.model import Key, Owner, Ref, Seen
 from reconciler.kinds.bpf_folder.row import pin_path
 from reconciler.kinds.bpf_map import HOLD_ROWS, of_map, pinned_maps
 from reconciler.kinds.bpf_map_entry import layout
+from reconciler.kinds.bpf_map_entry.entering import entered
 from reconciler.kinds.bpf_map_entry.row import BpfMapEntry, BpfMapEntryKey, from_text
-from reconciler.kinds.bpf_map_entry.services import ServiceTable, entered
+from reconciler.kinds.bpf_map_entry.services import ServiceTable
 from reconciler.kinds.bpf_program import of_program, pinned_programs
 from reconciler.kinds.spelling import BadValue
 
@@ -60,9 +62,7 @@ class BpfMapEntryKind(Kind[BpfMapEntry]):
         return row._replace(value=b"") if parent.kind == "bpf_program" else None
 
     def rank_of(self, row: BpfMapEntry) -> int:
-        if type(row.value) is not bytes:
-            return self.rank + _ARRAYS
-        return self.rank + _RANKS.get(row.key.map.rpartition("/")[2], 0)
+        return self.rank + (_rank(row.key.map) if type(row.value) is bytes else _ARRAYS)
 
     def normal(self, row: BpfMapEntry) -> BpfMapEntry:
         value = row.value
@@ -81,6 +81,11 @@ class BpfMapEntryKind(Kind[BpfMapEntry]):
     def below(self, row: BpfMapEntry, root: str) -> BpfMapEntry:
         value = root + row.value if isinstance(row.value, str) else row.value
         return row._replace(key=row.key._replace(map=root + row.key.map), value=value)
+
+
+@lru_cache(maxsize=4096)
+def _rank(path: str) -> int:
+    return _RANKS.get(path.rpartition("/")[2], 0)
 
 
 def _rows(path: str, keys: Sequence[bytes], values: Sequence[bytes | str]) -> list[BpfMapEntry]:

@@ -1,0 +1,90 @@
+"""What the programs of services count, and what their maps hold now: for people and for metrics. Nothing is decided by it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from reconciler.engine.kind import ObservationFailed
+from reconciler.kernel.bpf import dump, look_up, opened_map, why
+from reconciler.kinds.bpf_map_entry.layout import COUNT, COUNTS, DROPPED, DROPS, FRONTS, Service, service_of
+from reconciler.kinds.bpf_map_entry.services import Entries
+
+_POSSIBLE = "/sys/devices/system/cpu/possible"
+
+
+class Count(NamedTuple):
+    """Of one list of backends, since the map was made; summed over all CPUs."""
+
+    connections: int = 0
+    packets: int = 0  # of flows from outside
+    bytes: int = 0
+
+
+class Held(NamedTuple):
+    """What a node's maps hold."""
+
+    fronts: dict[bytes, Service]
+    counts: dict[int, Count]  # by the list's id; those of which nothing was counted yet are missing
+    drops: dict[str, int]  # by reason
+
+    def lists(self, services: Mapping[str, Entries]) -> dict[str, Count]:
+        """What was counted of each list, by its name: its fronts say under which id it is."""
+        found = {}
+        for entries in services.values():
+            for front in entries.fronts:
+                there = self.fronts.get(front.key)
+                if there is not None and front.list not in found and there.id in self.counts:
+                    found[front.list] = self.counts[there.id]
+        return found
+
+
+def held(maps: str) -> Held:
+    """All of it, from the folder where the maps are pinned. Raises ObservationFailed."""
+    try:
+        with opened_map(f"{maps}/{FRONTS}") as (descriptor, info):
+            keys, values = dump(descriptor, info)
+            size = info.value_size
+            fronts = {
+                keys[start : start + info.key_size]: service_of(values[at : at + size])
+                for start, at in zip(range(0, len(keys), info.key_size), range(0, len(values), size), strict=True)
+            }
+        return Held(fronts, _counts(maps), _drops(maps))
+    except OSError as error:
+        raise ObservationFailed(f"{maps}: {why(error)}") from error
+
+
+def _counts(maps: str) -> dict[int, Count]:
+    with opened_map(f"{maps}/{COUNTS}") as (descriptor, info):
+        each = _aligned(info.value_size) * cpus()
+        keys, values = dump(descriptor, info._replace(type="hash", value_size=each))
+    found = {}
+    for number, (key,) in enumerate(struct.iter_unpack("=I", keys)):
+        of_cpus = list(COUNT.iter_unpack(values[number * each : (number + 1) * each]))
+        found[key] = Count(*map(sum, zip(*of_cpus, strict=True)))
+    return found
+
+
+def _drops(maps: str) -> dict[str, int]:
+    with opened_map(f"{maps}/{DROPPED}") as (descriptor, info):
+        per_cpu = info._replace(value_size=_aligned(info.value_size) * cpus())
+        found = {}
+        for number, reason in enumerate(DROPS[: info.max_entries]):
+            value = look_up(descriptor, per_cpu, struct.pack("=I", number)) or b""
+            found[reason] = sum(count for (count,) in struct.iter_unpack("=Q", value))
+        return found
+
+
+def _aligned(size: int) -> int:
+    """Values of each CPU begin at a multiple of eight bytes."""
+    return (size + 7) & ~7
+
+
+@cache
+def cpus() -> int:
+    """How many values an entry of a map by CPU has: those of CPUs that are not there yet are among them."""
+    last = Path(_POSSIBLE).read_text().strip().rpartition(",")[2].rpartition("-")[2]
+    return int(last) + 1
