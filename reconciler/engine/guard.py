@@ -40,17 +40,17 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
     refused |= {action.ref for action in actions if action.held not in ("", WAITS)}
     present = _Present(kinds, wanted, seen, actions)
     choosy = {name for name, kind in kinds.items() if type(kind).impossible is not Kind.impossible}
-    met: set[tuple[Ref, ...]] = set()  # needs that were found to be met; thousands of rows share them
+    met: set[int] = set()  # ids of needs that were found to be met; thousands of rows share them
     held: list[Action] = []
     for action in actions:
         why = action.held if action.held != WAITS else ""
         if not why and action.verb is not Verb.DELETE:
             if action.change.kind in choosy:
                 why = kinds[action.change.kind].impossible(action.change.new, seen)
-            if not why and action.needs not in met:
+            if not why and id(action.needs) not in met:
                 why = _why_not(action, refused, present, seen)
                 if not why:
-                    met.add(action.needs)
+                    met.add(id(action.needs))
         if not why and action.change.after:
             why = next((f"waits for {one}, {REFUSED}" for one in action.change.after if one in refused), "")
         if why:

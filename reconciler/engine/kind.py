@@ -21,6 +21,7 @@ from reconciler.engine.model import (
     Wanted,
     fields,
 )
+from reconciler.engine.rows import Rows
 from reconciler.wire.bpf import Attached, Pinned, ProgramInfo
 from reconciler.wire.bulk import Ages
 
@@ -119,8 +120,8 @@ class Reader(Protocol):
         decode: Callable[[str, Sequence[bytes], Sequence[bytes | str]], Sequence[T]],
         patience: float,
         programs: Mapping[int, str],
-    ) -> list[T]:
-        """The rows of the entries of pinned maps; the very list that it gave before while nothing changed.
+    ) -> Rows:
+        """The rows of the entries of pinned maps, each under its key; the very same that it gave before while nothing changed.
 
         `decode` is a plain function that gives a row for each of the entries of a map (path, keys, values): what it gave is
         kept by its identity. The kernel tells of no change: a whole look at a large map holds for `patience` seconds, in

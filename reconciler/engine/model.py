@@ -17,7 +17,7 @@ sides of the diff. Rows are NamedTuples of one fixed layout::
 from __future__ import annotations
 
 import enum
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 Key = tuple[Any, ...]
@@ -212,7 +212,7 @@ class Refusal(NamedTuple):
 class Observed(NamedTuple):
     """What one kind saw: its rows, or why it could not see."""
 
-    rows: list[Any]
+    rows: Sequence[Any]
     failure: str = ""
 
 
@@ -230,7 +230,7 @@ class Seen:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def rows(self, kind: str) -> list[Any]:
+    def rows(self, kind: str) -> Sequence[Any]:
         found = self.observed.get(kind)
         return found.rows if found else []
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from reconciler.engine.kind import Kinds, NamespaceGone, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Observed, Seen
+from reconciler.engine.rows import Rows
 from reconciler.wire.netlink import UNREADABLE
 
 
@@ -33,7 +34,7 @@ def _observed(kinds: Kinds, io: Reader, scope: Scope, names: Iterable[str]) -> d
     for name in names:
         try:
             rows = kinds[name].observe(io, scope)
-            seen[name] = Observed(rows if isinstance(rows, list) else list(rows))
+            seen[name] = Observed(rows if isinstance(rows, list | Rows) else list(rows))
         except NamespaceGone:
             raise
         except ObservationFailed as failure:

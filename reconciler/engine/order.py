@@ -186,7 +186,7 @@ def _ranked(kinds: Kinds, steps: list[Step], *, descending: bool = False) -> lis
         name = place[1]
         kind = kinds[name]
         made = [_action(kind, step) for step in by_rank[place]]
-        if name in {need.kind for needs in {action.needs for action in made} for need in needs}:
+        if name in {need.kind for needs in {id(action.needs): action.needs for action in made}.values() for need in needs}:
             made = _topological(made)
         actions += reversed(made) if descending else made
     return actions

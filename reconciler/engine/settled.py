@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import compress, count
 from operator import is_not
 from typing import Any, NamedTuple
 
 from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Key, Seen, Wanted
+from reconciler.engine.rows import keys_since, under
 
 
 class Settled(NamedTuple):
@@ -21,7 +22,7 @@ class Settled(NamedTuple):
         """Whether the ground is the same. Whose a row is may depend on what it hangs on, so then nothing can be taken over."""
         return all(self.seen.rows(name) == seen.rows(name) for name, kind in kinds.items() if kind.rechecked)
 
-    def since(self, name: str, wanted: Wanted, seen: Seen) -> tuple[Mapping[Key, Any], list[Any]]:
+    def since(self, name: str, wanted: Wanted, seen: Seen) -> tuple[Mapping[Key, Any], Sequence[Any]]:
         """The wanted and the seen rows of a kind under those keys that may be otherwise than they were.
 
         Rows are told apart as objects: one that did not change is the very same one, on both sides.
@@ -30,13 +31,23 @@ class Settled(NamedTuple):
         known, had = self.wanted.of(name), self.seen.rows(name)
         if want is known and rows is had:
             return {}, []
-        differing = [*_apart(known.values(), want.values()), *_apart(had, rows)]
-        if len(differing) > len(rows):  # most were made anew, so most are to be compared
+        keys = dict.fromkeys([*_keys(known, want), *_keys(had, rows)])
+        if len(keys) > len(rows):  # most were made anew, so most are to be compared
             return want, rows
-        keys = dict.fromkeys(row.key for row in differing)
         if not keys:
             return {}, []
-        return {key: want[key] for key in keys if key in want}, [row for row in rows if row.key in keys]
+        return {key: want[key] for key in keys if key in want}, under(rows, keys)
+
+
+def _keys(before: Any, now: Any) -> Iterable[Key]:
+    """Those under which two mappings or sequences of rows differ."""
+    if before is now:
+        return ()
+    told = keys_since(before, now)
+    if told is not None:
+        return told
+    before, now = (rows.values() if isinstance(rows, Mapping) else rows for rows in (before, now))
+    return [row.key for row in _apart(before, now)]
 
 
 def _apart(before: Collection[Any], now: Collection[Any]) -> list[Any]:

@@ -10,9 +10,9 @@ import errno
 import os
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import NamedTuple
 
 from reconciler.engine.kind import ObservationFailed
 from reconciler.wire import bpf as wire
@@ -29,6 +29,8 @@ _NUMBERS = {
     "armv7l": 386,
     "i686": 357,
 }
+_MACHINE = os.uname().machine
+_NUMBER = _NUMBERS.get(_MACHINE)
 _BPFFS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
 _CHUNK = 1 << 14  # entries asked for in one call
 _SETTLED = 50_000_000  # nanoseconds; the clock of a file system ticks every 1 to 10 ms: what comes within a tick leaves no trace
@@ -37,10 +39,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def call(command: int, attr: ctypes.Array[ctypes.c_char]) -> int:
     """One bpf(2). Raises OSError, with the words of a person who must act where the kernel has none."""
-    number = _NUMBERS.get(os.uname().machine)
-    if number is None:
-        raise OSError(errno.ENOSYS, f"bpf(2) is not known on {os.uname().machine}")
-    result = _libc.syscall(ctypes.c_long(number), ctypes.c_int(command), attr, ctypes.c_uint(len(attr)))
+    if _NUMBER is None:
+        raise OSError(errno.ENOSYS, f"the number of bpf(2) on {_MACHINE} is not known")
+    result = _libc.syscall(ctypes.c_long(_NUMBER), ctypes.c_int(command), attr, ctypes.c_uint(len(attr)))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -75,7 +76,7 @@ def opened_map(path: str) -> Iterator[tuple[int, MapInfo]]:
 
 def told(descriptor: int) -> Pinned | None:
     """What the kernel tells of a map or a program; None for anything else. Raises OSError."""
-    what = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    what = os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: PTH115 (asked for every map in every round)
     if what == "anon_inode:bpf-map":
         return wire.map_info(_info(descriptor, bytes(wire.MAP_INFO_SIZE)))
     if what == "anon_inode:bpf-prog":
@@ -220,31 +221,37 @@ def delete_one(descriptor: int, key: bytes) -> None:
     call(wire.MAP_DELETE_ELEM, attribute(wire.ELEMENT.pack(descriptor, ctypes.addressof(at), 0, 0)))
 
 
-def write(descriptor: int, keys: Sequence[bytes], values: Sequence[bytes]) -> list[OSError | None]:
-    """Set (with values) or remove (without any) the entries under keys of one length, in order; what became of each.
+class Written(NamedTuple):
+    """Entries to be set, or without values, to be removed: keys and values end to end, in order."""
+
+    number: int
+    keys: bytes
+    values: bytes
+
+
+def write(descriptor: int, info: MapInfo, entries: Written) -> dict[int, OSError]:
+    """Write entries in order (BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH); why which of them were refused.
 
     One that is refused ends a batch; the rest is given again behind it.
     """
-    count = len(keys)
-    done: list[OSError | None] = [None] * count
-    key_size, value_size = len(keys[0]), len(values[0]) if values else 0
-    all_keys, all_values = attribute(b"".join(keys)), attribute(b"".join(values))
-    command = wire.MAP_UPDATE_BATCH if values else wire.MAP_DELETE_BATCH
+    count, failed = entries.number, dict[int, OSError]()
+    keys, values = attribute(entries.keys), attribute(entries.values)
+    command = wire.MAP_UPDATE_BATCH if entries.values else wire.MAP_DELETE_BATCH
     start = 0
     while start < count:
-        at = ctypes.addressof(all_keys) + start * key_size
-        to = ctypes.addressof(all_values) + start * value_size if values else 0
+        at = ctypes.addressof(keys) + start * info.key_size
+        to = ctypes.addressof(values) + start * info.value_size if entries.values else 0
         question = attribute(wire.BATCH.pack(0, 0, at, to, count - start, descriptor, 0, 0))
         try:
             call(command, question)
-            return done
+            break
         except OSError as error:
-            written = wire.BATCH.unpack(question.raw)[4]
-            if written >= count - start:  # it never began
-                return done[:start] + [error] * (count - start)
-            start += written + 1
-            done[start - 1] = error
-    return done
+            done = wire.BATCH.unpack(question.raw)[4]
+            if done >= count - start:  # it never began
+                return failed | dict.fromkeys(range(start, count), error)
+            start += done + 1
+            failed[start - 1] = error
+    return failed
 
 
 def why(error: OSError) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -21,11 +21,11 @@ from reconciler.kernel.bpf_maps import PinnedMaps
 from reconciler.kernel.bpf_objects import unfit
 from reconciler.kernel.tools import Command, Run, Runner, ToolFailed, each
 from reconciler.kinds.bpf_folder.row import pin_path
-from reconciler.wire.bpf import HOOKS
+from reconciler.wire.bpf import HOOKS, MapInfo
 
 PACKAGE = str(Path(str(reconciler.__file__)).parent / "bpf")
-_HEX = re.compile(r"[0-9a-f]{2}(?: [0-9a-f]{2})*")
-_ENTRY = re.compile(r"map (update|delete) pinned (\S+) key hex ([0-9a-f ]+?)(?: value (hex|pinned) (\S+(?: [0-9a-f]{2})*))?")
+_KEY, _VALUE, _PINNED = " key hex ", " value hex ", " value pinned "
+_ENTRY = re.compile(r"map (update|delete) pinned (\S+)")
 _CREATE = re.compile(r"map create (\S+) type [a-z_]+ key \d+ value \d+ entries \d+ name \w{1,15}(?: flags \d+)?")
 _LOAD = re.compile(r"prog loadall (\S+) (\S+)((?: map name \w+ pinned \S+)*)")
 _CGROUP = re.compile(r"cgroup (?:attach (?P<to>\S+) (?P<at>\w+) pinned (?P<pin>\S+) multi|detach \S+ (?P<from>\w+) (?:pinned \S+|id \d+))")
@@ -33,14 +33,6 @@ _QDISC = re.compile(r"qdisc (add|del) dev (\S+) clsact")
 _FILTER = re.compile(r"filter (?:(?:add|replace) (?P<at>.+) bpf(?: da)? pinned (?P<pin>\S+)|del (?P<from>.+) bpf)")
 _FILTER_PLACE = re.compile(r"dev \S+ (?:ingress|egress) protocol all prio \d+ handle 0x[0-9a-f]+")
 _PROGRAMS = re.compile(r"[a-z0-9]+-[0-9a-f]{12}")
-
-
-class Entry(NamedTuple):
-    """One entry to be written: without a value, to be removed; a text is where the program is pinned."""
-
-    path: str
-    key: bytes
-    value: bytes | str | None
 
 
 def runners(maps: PinnedMaps, objects: str) -> Mapping[str, Runner]:
@@ -57,28 +49,69 @@ def ours(path: str) -> bool:
         return False
 
 
-def entry(rest: str) -> Entry | None:
-    """The entry that a line (without its tool) writes; None for any other line."""
-    match = _ENTRY.fullmatch(rest)
-    if match is None:
+class Entries(NamedTuple):
+    """What consecutive lines write to one map: keys, and values where they have some, end to end; or programs, by where they are pinned."""
+
+    path: str
+    written: bpf.Written
+    pins: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=4096)
+def _place(head: str) -> tuple[str, str] | None:
+    """Verb and path of a line about an entry, by what stands before its key."""
+    match = _ENTRY.fullmatch(head)
+    return (match[1], match[2]) if match else None
+
+
+def _head(rest: str) -> str:
+    return rest.partition(_KEY)[0]
+
+
+def entries(lines: Sequence[str]) -> Entries | None:
+    """What lines (without their tool) of one head write; None where these are not all lines of one shape."""
+    head, found, first = lines[0].partition(_KEY)
+    place = _place(head) if found else None
+    if place is None:
         return None
-    verb, path, key, what, value = match.groups()
-    if (verb == "update") is not (what is not None) or not _HEX.fullmatch(key):
+    verb, path = place
+    count, words = len(lines), [line[len(head) + len(_KEY) :] for line in lines]
+    if verb == "delete":
+        keys = _octets(words)
+        return None if keys is None else Entries(path, bpf.Written(count, keys, b""))
+    for what in (_VALUE, _PINNED):
+        size = first.find(what)
+        if size >= 0 and all(one.startswith(what, size) for one in words):
+            keys, right = _octets([one[:size] for one in words]), [one[size + len(what) :] for one in words]
+            if keys is not None and what == _PINNED and not any(" " in one for one in right):
+                return Entries(path, bpf.Written(count, keys, b""), tuple(right))
+            values = _octets(right) if what == _VALUE else None
+            return None if keys is None or values is None else Entries(path, bpf.Written(count, keys, values))
+    return None
+
+
+def _octets(words: Sequence[str]) -> bytes | None:
+    """Texts of one length, each bytes in hexadecimal digits with one blank between as the tool reads them, as bytes end to end."""
+    whole = " ".join(words)
+    try:
+        found = bytes.fromhex(whole)
+    except ValueError:
         return None
-    if what != "hex":
-        return Entry(path, bytes.fromhex(key), value)
-    return Entry(path, bytes.fromhex(key), bytes.fromhex(value)) if _HEX.fullmatch(value) else None
+    exact = found and whole[2::3] == " " * (len(found) - 1) and len(whole) == 3 * len(found) - 1
+    return found if exact and len(set(map(len, words))) == 1 else None
 
 
 def _bpftool(maps: PinnedMaps, objects: str, run: Run, batch: Sequence[Command]) -> list[Failure | None]:
     failures: list[Failure | None] = []
-    entries = [entry(command.rest) for command in batch]
-    numbers = range(len(batch))
-    for is_entry, group in groupby(numbers, key=lambda number: entries[number] is not None):
-        if is_entry:
-            failures += write(maps, [found for number in group if (found := entries[number]) is not None])
-        else:
-            failures += [_by_tool(objects, run, batch[number]) for number in group]
+    for _, group in groupby(batch, key=lambda command: _head(command.rest)):
+        same = list(group)
+        together = entries([command.rest for command in same])
+        if together is not None:
+            failures += write(maps, together)
+            continue
+        for command in same:
+            alone = entries([command.rest])
+            failures += write(maps, alone) if alone is not None else [_by_tool(objects, run, command)]
     return failures
 
 
@@ -101,33 +134,31 @@ def refused(rest: str, objects: str) -> str:
     return f"bpftool {rest} is not a thing that a plan does"
 
 
-def write(maps: PinnedMaps, entries: Sequence[Entry]) -> list[Failure | None]:
-    """Write entries in order, those of one map that follow each other in one go; why each is not done, in the words of the tool."""
-    failures: list[Failure | None] = []
-    for (path, what), group in groupby(entries, key=lambda one: (one.path, type(one.value))):
-        same = list(group)
-        keys = [one.key for one in same]
-        failures += _write(path, what, same) if ours(path) else [Failure(f"{path} is not below a folder of ours")] * len(same)
-        maps.touched(path, keys)
-    return failures
-
-
-def _write(path: str, what: type, entries: Sequence[Entry]) -> Iterator[Failure | None]:
+def write(maps: PinnedMaps, entries: Entries) -> list[Failure | None]:
+    """Write entries, in order; why each is not done, in the words of the tool."""
+    path, written, _ = entries
+    if not ours(path):
+        return [Failure(f"{path} is not below a folder of ours")] * written.number
     try:
         with bpf.opened_map(path) as (descriptor, info):
-            fit = [len(one.key) == info.key_size and (what is not bytes or len(one.value or b"") == info.value_size) for one in entries]
-            if not all(fit):
-                sizes = f"has keys of {info.key_size} bytes and values of {info.value_size}"
-                yield from (Failure(f"Error: not run: {path} {sizes}") for _ in entries)
-            elif what is str:
-                yield from (_put(descriptor, one.key, str(one.value)) for one in entries)
-            else:
-                verb = "delete" if what is type(None) else "update"
-                values = [one.value for one in entries if isinstance(one.value, bytes)]
-                done = bpf.write(descriptor, [one.key for one in entries], values)
-                yield from (Failure(f"Error: {verb} failed: {error.strerror}") if error else None for error in done)
+            return _write(descriptor, info, entries)
     except OSError as error:
-        yield from [Failure(f"Error: bpf obj get ({path}): {error.strerror}")] * len(entries)
+        return [Failure(f"Error: bpf obj get ({path}): {error.strerror}")] * written.number
+    finally:
+        maps.touched(path, written.number, written.keys)
+
+
+def _write(descriptor: int, info: MapInfo, entries: Entries) -> list[Failure | None]:
+    path, (count, keys, values), pins = entries
+    if len(keys) != count * info.key_size or (values and len(values) != count * info.value_size):
+        sizes = f"has keys of {info.key_size} bytes and values of {info.value_size}"
+        return [Failure(f"Error: not run: {path} {sizes}")] * count
+    if pins:
+        return [_put(descriptor, keys[number * info.key_size :][: info.key_size], pin) for number, pin in enumerate(pins)]
+    failures: list[Failure | None] = [None] * count
+    for number, error in bpf.write(descriptor, info, entries.written).items():
+        failures[number] = Failure(f"Error: {'update' if values else 'delete'} failed: {error.strerror}")
+    return failures
 
 
 def _put(descriptor: int, key: bytes, pin: str) -> Failure | None:

@@ -9,41 +9,56 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
-from operator import is_
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.rows import Rows
 from reconciler.kernel import bpf
 from reconciler.wire.bpf import MapInfo
 
-T = TypeVar("T")
 Value = bytes | str  # of a program array: where the program is pinned
-Decode = Callable[[str, Sequence[bytes], Sequence[Value]], Sequence[T]]  # path, keys, values
+Decode = Callable[[str, Sequence[bytes], Sequence[Value]], Sequence[Any]]  # path, keys, values
 SMALL = 2048  # entries; reading these costs a fifth of a millisecond
 FEW = 4  # of so many entries one was written to: reading them one by one is no gain any more
 
 
-class _Known:
-    """One map as it was last seen: `values` and `rows` by key, in one order that changes leave as it is."""
-
-    def __init__(self, number: int, decode: object) -> None:
-        self.number, self.decode = number, decode
-        self.looked = 0.0
-        self.raw: tuple[bytes, bytes] = (b"", b"")  # of the last whole look; patched entries differ from it
-        self.values: dict[bytes, Value] = {}
-        self.by_key: dict[bytes, Any] = {}
-        self.rows: list[Any] = []
-        self.touched: set[bytes] = set()
-        self.patched = False
-
-
-class Entries(NamedTuple):
-    """How a look at a map went, for tests and benchmarks."""
+class Looks(NamedTuple):
+    """How often maps were read whole, and entries by themselves."""
 
     whole: int
     single: int
+
+
+class _Found(NamedTuple):
+    """What is otherwise in a map than it was: new values, and keys that are gone."""
+
+    changed: dict[bytes, Value]
+    gone: list[bytes]
+
+
+_NOTHING = _Found({}, [])
+
+
+class _Known:
+    """One map as it was last seen."""
+
+    def __init__(self) -> None:
+        self.number = -1  # its id
+        self.looked = 0.0
+        self.raw: tuple[bytes, bytes] | None = None  # of the last whole look, while nothing was found to differ from it
+        self.values: dict[bytes, Value] = {}
+        self.touched: set[bytes] = set()
+
+    def take(self, now: Mapping[bytes, Value | None]) -> _Found:
+        """Entries as they were read; None: there is none."""
+        values = self.values
+        changed = {key: value for key, value in now.items() if value is not None and values.get(key) != value}
+        gone = [key for key, value in now.items() if value is None and key in values]
+        values.update(changed)
+        for key in gone:
+            del values[key]
+        return _Found(changed, gone)
 
 
 class PinnedMaps:
@@ -52,94 +67,81 @@ class PinnedMaps:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: dict[str, _Known] = {}
-        self._together: dict[tuple[tuple[str, ...], object], tuple[list[list[Any]], list[Any]]] = {}
+        self._rows: dict[Decode, tuple[tuple[str, ...], Rows]] = {}
         self._whole = self._single = 0
 
     @property
-    def looks(self) -> Entries:
-        """How many whole maps, and how many entries by themselves, were read so far."""
-        return Entries(self._whole, self._single)
+    def looks(self) -> Looks:
+        """How many so far."""
+        return Looks(self._whole, self._single)
 
-    def forget(self) -> None:
-        """Nothing is known any more: every map is read whole next time."""
-        self._known.clear()
-        self._together.clear()
-
-    def touched(self, path: str, keys: Iterable[bytes]) -> None:
-        """These entries were just written to."""
+    def touched(self, path: str, count: int, keys: bytes) -> None:
+        """These entries (their keys end to end) were just written to."""
         known = self._known.get(path)
-        if known is not None:
-            known.touched.update(keys)
+        if known is None or count == 0:
+            return
+        if count * FEW > len(known.values):
+            known.number = -1  # most of it: looked at as if it were another map
+        else:
+            known.touched.update(_cut(keys, len(keys) // count))
 
-    def rows_of(self, paths: Sequence[str], decode: Decode[T], patience: float, programs: Mapping[int, str]) -> list[T]:
+    def rows(self, paths: Sequence[str], decode: Decode, patience: float, programs: Mapping[int, str]) -> Rows:
         """See `reconciler.engine.kind.Reader.map_rows`. Raises ObservationFailed."""
-        parts = [self.rows(path, decode, patience, programs) for path in paths]
-        slot = (tuple(paths), decode)
-        before, together = self._together.get(slot, ([], []))
-        if len(before) != len(parts) or not all(map(is_, before, parts)):
-            together = list(chain.from_iterable(parts))
-            self._together[slot] = (parts, together)
-        return together
+        before, rows = self._rows.pop(decode, ((), Rows()))
+        found = {path: self._look(path, patience, programs) for path in paths}
+        found |= {path: _Found({}, list(self._known.pop(path).values)) for path in before if path not in found and path in self._known}
+        gone = [row.key for path, one in found.items() if one.gone for row in decode(path, one.gone, [b""] * len(one.gone))]
+        new = [row for path, one in found.items() if one.changed for row in decode(path, list(one.changed), list(one.changed.values()))]
+        if gone or new:
+            rows = rows.changed(new, gone)
+        self._rows[decode] = (tuple(paths), rows)
+        return rows
 
-    def rows(self, path: str, decode: Decode[T], patience: float, programs: Mapping[int, str]) -> list[T]:
-        """The rows of one map."""
+    def _look(self, path: str, patience: float, programs: Mapping[int, str]) -> _Found:
+        """What is otherwise in a map than it was. Raises ObservationFailed."""
         try:
             with bpf.opened_map(path) as (descriptor, info):
-                known = self._known.get(path)
-                if known is None or known.number != info.id or known.decode != decode:
-                    known = self._known[path] = _Known(info.id, decode)
-                    self._look(known, path, descriptor, info, programs)
-                elif self._is_due(known, patience):
-                    self._look(known, path, descriptor, info, programs)
-                elif known.touched:
-                    self._single += len(known.touched)
-                    found: dict[bytes, Value | None] = {key: bpf.look_up(descriptor, info, key) for key in sorted(known.touched)}
-                    known.patched = True
-                    _patch(known, path, found)
+                known = self._known.setdefault(path, _Known())
+                if known.number != info.id or self._is_due(known, patience):
+                    found = self._whole_look(known, descriptor, info, programs)
+                else:
+                    found = self._touched_ones(known, descriptor, info)
+                known.number = info.id
         except OSError as error:
-            self._known.pop(path, None)
             raise ObservationFailed(f"{path}: {error.strerror or error}") from error
         known.touched.clear()
-        return known.rows
+        return found
 
     def _is_due(self, known: _Known, patience: float) -> bool:
-        count = len(known.by_key)
-        return count <= SMALL or len(known.touched) * FEW > count or self._clock() - known.looked >= patience
+        count = len(known.values)
+        return count <= SMALL or self._clock() - known.looked >= patience
 
-    def _look(self, known: _Known, path: str, descriptor: int, info: MapInfo, programs: Mapping[int, str]) -> None:
+    def _touched_ones(self, known: _Known, descriptor: int, info: MapInfo) -> _Found:
+        if not known.touched:
+            return _NOTHING
+        self._single += len(known.touched)
+        found = known.take({key: bpf.look_up(descriptor, info, key) for key in sorted(known.touched)})
+        if found.changed or found.gone:
+            known.raw = None
+        return found
+
+    def _whole_look(self, known: _Known, descriptor: int, info: MapInfo, programs: Mapping[int, str]) -> _Found:
         self._whole += 1
         known.looked = self._clock()
         raw = bpf.dump(descriptor, info)
-        arrays = info.type == "prog_array"
-        if raw == known.raw and not known.patched and not arrays:
-            return
-        known.raw, known.patched = raw, False
+        arrays = info.type == "prog_array"  # the same program may be pinned elsewhere by now
+        if raw == known.raw and not arrays:
+            return _NOTHING
+        known.raw = raw
         keys: list[bytes] = _cut(raw[0], info.key_size)
         values: list[Any] = _cut(raw[1], info.value_size)
         if arrays:
             values = [programs.get(struct.unpack("=I", value)[0], value) for value in values]
-        now = dict(zip(keys, values, strict=True))
+        now: dict[bytes, Value | None] = dict(zip(keys, values, strict=True))
         if now == known.values:
-            return
-        before = known.values
-        found: dict[bytes, Value | None] = {key: value for key, value in now.items() if before.get(key) != value}
-        found.update(dict.fromkeys(before.keys() - now.keys()))
-        _patch(known, path, found)
-
-
-def _patch(known: _Known, path: str, found: dict[bytes, Value | None]) -> None:
-    """Take over what is otherwise than it was; what is as it was stays the very same row in its place."""
-    values, by_key = known.values, known.by_key
-    changed = [key for key, value in found.items() if value is not None and values.get(key) != value]
-    gone = [key for key, value in found.items() if value is None and key in values]
-    if not changed and not gone:
-        return
-    news = [value for key in changed if (value := found[key]) is not None]
-    by_key.update(zip(changed, known.decode(path, changed, news), strict=True))  # type: ignore[operator]
-    values.update(zip(changed, news, strict=True))
-    for key in gone:
-        del values[key], by_key[key]
-    known.rows = list(by_key.values())
+            return _NOTHING
+        now.update(dict.fromkeys(known.values.keys() - now.keys()))
+        return known.take(now)
 
 
 def _cut(raw: bytes, size: int) -> list[bytes]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from reconciler.engine.kind import Dump, ObservationFailed, Place
 from reconciler.engine.model import Action, StagedFile
 from reconciler.engine.round import Failure
+from reconciler.engine.rows import Rows
 from reconciler.kernel import bpf, bpf_lines
 from reconciler.kernel.bpf_attached import attached, cgroups
 from reconciler.kernel.bpf_maps import PinnedMaps
@@ -178,8 +179,8 @@ class KernelNode:
         decode: Callable[[str, Sequence[bytes], Sequence[bytes | str]], Sequence[T]],
         patience: float,
         programs: Mapping[int, str],
-    ) -> list[T]:
-        return self.maps.rows_of(paths, decode, patience, programs)
+    ) -> Rows:
+        return self.maps.rows(paths, decode, patience, programs)
 
     def attached(self, cgroup: str, hook: str) -> Attached:
         return attached(cgroup, hook)
