@@ -26,7 +26,7 @@ PROTOCOLS = pytest.mark.parametrize("proto", [pytest.param(TCP, id="tcp"), pytes
 EVERY_WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 PORT = 80
 MANY = 40  # of two backends both are drawn, but for one time in 2^39
-TURNS = 1500  # in some of them two processes meet in the middle of choosing
+TURNS = 400  # in some of them two processes meet in the middle of choosing
 TIMEOUT = 100  # seconds of affinity
 
 
