@@ -15,6 +15,7 @@ from reconciler.confirm.trials import Trials
 from reconciler.daemon.cni_service import Cni
 from reconciler.daemon.controller import Controller, Inputs, Report
 from reconciler.daemon.doers import Doers
+from reconciler.daemon.health_checks import HealthChecks, asked
 from reconciler.daemon.http import Answer, answer
 from reconciler.daemon.inbox import Inbox
 from reconciler.daemon.interest import Interest, Listening
@@ -114,6 +115,7 @@ class Daemon:
         self._patience = Patience(random.uniform)
         self._looked = float("-inf")  # when we last looked around for others
         self._metrics = Metrics(settings.node)
+        self._health = HealthChecks()
         self._status = Status(  # swapped whole; read by HTTP threads
             settings.node, settings.source, settings.dry_run, keeper.path, last_good=restored.saved, state_problems=keeper.problems
         )
@@ -168,6 +170,7 @@ class Daemon:
                 pass
 
     def close(self) -> None:
+        self._health.close()
         self._cni.close()
         if self._link is not None:
             self._link.close()
@@ -232,10 +235,18 @@ class Daemon:
         self._metrics.ended(report, status)
         log_round(self._log, report, self._status, status, self._settings.dry_run)
         self._view = view_after(self._view, report, at)
+        self._answer_health_checks(report)
         self._status = status  # last, so that whoever reads it finds the rest done
         self._cni.ended(report)
         if self._link is not None:
             self._link.publish(status)
+
+    def _answer_health_checks(self, report: Report) -> None:
+        """Load balancers ask each node for pods of a service; where nothing new is in force, the answers stay."""
+        if report.context is None or self._settings.dry_run:
+            return
+        for trouble in self._health.to(asked(report.context)):
+            self._log.warning("a health check is not answered", why=trouble, do="another service proxy may answer it already")
 
     def _polled(self) -> list[str]:
         """The kinds that something is wanted of, and of which the kernel tells nothing."""

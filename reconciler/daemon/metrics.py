@@ -12,6 +12,7 @@ from reconciler import __version__
 from reconciler.cluster.known import Known
 from reconciler.daemon.controller import Report
 from reconciler.daemon.patience import Fight
+from reconciler.daemon.service_metrics import COUNTED, DROPS, LABELS, ServiceCounts
 from reconciler.daemon.status import MANY, Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -63,6 +64,10 @@ class Metrics:
         self._watch = self._gauge("plumbline_watch_up", "1 while the Kubernetes API answers a watch.", "watch")
         self._objects = self._gauge("plumbline_watch_objects", "Objects that a watch of the Kubernetes API knows.", "watch")
         self._last = self._gauge("plumbline_last_converged_timestamp_seconds", "When a round last left nothing to do.")
+        self._described += [Described(f"{one.name}_total", "counter", LABELS, one.meaning) for one in COUNTED]
+        self._described.append(Described(f"{DROPS.name}_total", "counter", ("reason",), DROPS.meaning))
+        self._services = ServiceCounts()
+        self._registry.register(self._services)
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         self._described.append(Described(name, "gauge", labels, meaning))
@@ -105,6 +110,7 @@ class Metrics:
                 self._found.labels(repair.ref.kind).inc()
             if repair.done:
                 self._repaired.labels(repair.ref.kind).inc()
+        self._services.to(report.wanted)
         self._converged.set(report.converged)
         self._ready.set(status.ready)
         self._valid.set(not report.problems and report.suspect is None)
