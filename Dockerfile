@@ -3,14 +3,15 @@
 # Behind a mirror: --build-arg BASE=mirror.example/debian:12-slim
 ARG BASE=debian:12-slim
 
-# The eBPF programs: the same bytes for every machine.
-FROM ${BASE} AS bpf
-RUN apt-get update -q && apt-get install -y -q --no-install-recommends make clang llvm libbpf-dev
+# What is compiled: the eBPF programs, the same bytes for every machine, and the CNI plugin.
+FROM ${BASE} AS compiled
+RUN apt-get update -q && apt-get install -y -q --no-install-recommends make clang llvm libbpf-dev gcc libc6-dev
 WORKDIR /src
 COPY Makefile ./
 COPY .ci .ci
 COPY bpf bpf
-RUN make bpf OBJECTS=/objects
+COPY cni cni
+RUN make bpf OBJECTS=/compiled/bpf && make cni PLUGIN=/compiled/cni/plumbline
 
 # The wheel, and a virtual environment with it and what it needs, all of it by hash. Half of the Kubernetes client is its twin for asyncio,
 # of which nothing is used.
@@ -24,7 +25,7 @@ RUN python3 -m venv /build && python3 -m venv /opt/plumbline \
  && /build/bin/pip install --quiet --no-cache-dir --require-hashes -r build.txt \
  && /opt/plumbline/bin/pip install --quiet --no-cache-dir --require-hashes --no-deps -r deploy/requirements.txt
 COPY reconciler reconciler
-COPY --from=bpf /objects/ reconciler/bpf/
+COPY --from=compiled /compiled/ reconciler/
 RUN /build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/plumbline/bin/pip install --quiet --no-deps --no-index /wheels/*.whl \
  && /opt/plumbline/bin/pip uninstall --quiet --yes setuptools pip \
