@@ -129,6 +129,8 @@ class Request(NamedTuple):
         if said is None or said == []:
             return None
         try:
+            if not isinstance(said, list):
+                raise TypeError(said)
             return frozenset((_text(one["containerID"]), _text(one["ifname"])) for one in said)
         except (TypeError, KeyError, ValueError):
             raise CniError(INVALID_CONFIGURATION, f"{VALID} is no list of containerID and ifname; nothing is removed") from None

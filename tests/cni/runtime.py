@@ -52,7 +52,8 @@ class Runtime:
     """Calls the plugins of the node that the calling thread is in."""
 
     def __init__(self, conflist: Path, plugin: Path, socket: Path, data: Path) -> None:
-        self._conflist, self._plugin, self._socket, self._data = conflist, plugin, socket, data
+        self.plugin = plugin
+        self._conflist, self._socket, self._data = conflist, socket, data
         self.results: dict[str, Mapping[str, Any]] = {}
 
     @property
@@ -99,7 +100,7 @@ class Runtime:
         namespace, _, name = pod.partition("/")
         variables = {
             "CNI_COMMAND": command,
-            "CNI_PATH": f"{REFERENCE}:{self._plugin.parent}",
+            "CNI_PATH": f"{REFERENCE}:{self.plugin.parent}",
             "PLUMBLINE_CNI_SOCKET": str(self._socket),
         }
         if pod:
@@ -109,7 +110,7 @@ class Runtime:
                 "CNI_NETNS": f"/run/netns/{netns}" if netns else "",
                 "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={more.get('uid', f'uid-{name}')}",
             }
-        program = self._plugin if plugin["type"] == "plumbline" else REFERENCE / str(plugin["type"])
+        program = self.plugin if plugin["type"] == "plumbline" else REFERENCE / str(plugin["type"])
         # host-local keeps its leases in /var/lib/cni: each node its own
         command_line = ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /var/lib && exec "$1"', str(self._data), str(program)]
         done = subprocess.run(

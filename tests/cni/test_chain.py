@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.configmap import ConfigMap
-from tests.cni.runtime import Failed, Runtime, Said, why_no_reference
+from tests.cni.runtime import Failed, Runtime, Said, call, why_no_reference
 from tests.daemon.process import Daemon
 from tests.namespaces import sh
 
@@ -79,9 +79,8 @@ class Node:
         new.write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": pods}))
         new.rename(self.pods_file)
 
-    def start(self) -> Daemon:
-        self.daemon = self._start(self)
-        return self.daemon
+    def start(self, *options: str) -> Daemon:
+        return self._start(self, *options)
 
     def up(self) -> bool:
         """Whether the runtime finds a network, and the plugin a daemon."""
@@ -108,9 +107,11 @@ def node(netns: str, tmp_path: Path, short: Path, plugin: Path, monkeypatch: pyt
     monkeypatch.setenv("PLUMBLINE_CNI_SOCKET", str(short / "cni.sock"))
     started: list[Daemon] = []
 
-    def start(node: Node) -> Daemon:
+    def start(node: Node, *options: str) -> Daemon:
         log = tmp_path / f"log-{len(started)}"
-        started.append(Daemon(log, node.config.folder, node.state, node.pods_file, options=("--root", str(node.root), "--verbose")))
+        started.append(
+            Daemon(log, node.config.folder, node.state, node.pods_file, options=("--root", str(node.root), "--verbose", *options))
+        )
         return started[-1]
 
     made = Node(tmp_path, short, plugin, start)
@@ -270,8 +271,10 @@ def test_no_namespace_is_kept_alive(node: Node) -> None:
     daemon.until(daemon.ready)
 
 
-def test_a_new_boot_withholds_the_file_until_a_round_has_converged(node: Node) -> None:
-    """The last boot's file says "ready" too early: it goes first, also where content is only remembered."""
+@pytest.mark.parametrize("remembered", [False, True])
+def test_a_new_boot_withholds_the_file_until_a_round_has_converged(node: Node, remembered: bool) -> None:
+    """The last boot's file says "ready" too early: it goes first, also where network.yaml is only remembered."""
+    node.says(wait="1s", version="1.1.0", direct="overlay")
     daemon = node.start()
     daemon.until(node.up)
     boot = (node.state / "settled").read_text()
@@ -281,18 +284,31 @@ def test_a_new_boot_withholds_the_file_until_a_round_has_converged(node: Node) -
     daemon.until(daemon.ready)
     assert (node.conflist.stat().st_ino, node.conflist.stat().st_mtime_ns) == (stamp.st_ino, stamp.st_mtime_ns), "a restart is no boot"
     daemon.end()
+    assert not node.socket.exists()
 
     (node.state / "settled").write_text("another boot\n")
-    sh("ip link del eth0")  # no round can converge
+    sh("ip link del plumb0 && ip link add plumb0 type bridge")  # somebody else's: no round can converge
+    content = json.loads(json.dumps(node.runtime.network))
+    if remembered:
+        node.config.swap()
     daemon = node.start()
-    daemon.until(lambda: bool(daemon.logged("round") or daemon.logged("answers the CNI plugin")) or daemon.status["rounds"] > 0)
-    assert (node.state / "settled").read_text() == "another boot\n"
-    sh("ip link add eth0 type veth peer name wire && ip link set eth0 up && ip link set wire up && ip addr add 10.0.1.11/24 dev eth0")
-    sh("ip route add default via 10.0.1.1")
-    daemon.until(daemon.ready)
-    daemon.until(lambda: (node.state / "settled").read_text() == boot)
-    assert node.conflist.stat().st_ino != stamp.st_ino, "it was taken back, and put in place again"
+    daemon.until(lambda: node.socket.exists() and not node.conflist.exists())
+    said = call(node.runtime.plugin, "STATUS", PLUMBLINE_CNI_SOCKET=str(node.socket)).error
+    assert (said["code"], "not yet brought this node's network up" in said["msg"]) == (50, True)
+    assert any("waits for the first round since boot" in line for line in daemon.status["spec"]["warnings"])
+    sh("ip link del plumb0")
+    daemon.until(node.conflist.exists)
+    assert node.runtime.network == content
+    assert (node.state / "settled").read_text() == boot
     assert node.runtime.ours("STATUS") == (0, "")
+    daemon.until(lambda: bool(daemon.status["converged"]))
+
+
+def test_a_dry_run_opens_no_socket_and_settles_nothing(node: Node) -> None:
+    daemon = node.start("--dry-run")
+    daemon.until(lambda: daemon.status["rounds"] > 0)
+    assert not node.socket.exists()
+    assert not (node.state / "settled").exists()
 
 
 def test_cnitool(node: Node, tmp_path: Path) -> None:
@@ -303,7 +319,7 @@ def test_cnitool(node: Node, tmp_path: Path) -> None:
     node.start().until(node.up)
     a = node.namespace()
     paths = {
-        "CNI_PATH": f"/usr/lib/cni:{node.runtime._plugin.parent}",
+        "CNI_PATH": f"/usr/lib/cni:{node.runtime.plugin.parent}",
         "NETCONFPATH": str(node.conflist.parent),
         "PATH": os.environ["PATH"],
     }
