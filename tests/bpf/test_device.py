@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.bpf.node import TCP, UDP, Endpoint
-from tests.bpf.site import ALL, HERE, IPV4, IPV6, KEEP_CLIENT, NONE, Family, Site
+from tests.bpf.site import ALL, ALL_BUT_THE_NODE, HERE, IPV4, IPV6, KEEP_CLIENT, NONE, Family, Site
 from tests.bpf.talk import conversation, is_source_port, seen_as
 
 pytestmark = pytest.mark.kernel
@@ -23,7 +23,7 @@ STREAM = bytes(range(256)) * 1200  # more than any window and any segment
 
 
 @pytest.mark.parametrize("rp_filter", [0, 1, 2])
-@pytest.mark.parametrize("offloads", [ALL, NONE], ids=["offloads", "no-offloads"])
+@pytest.mark.parametrize("offloads", [ALL, NONE, ALL_BUT_THE_NODE], ids=["offloads", "no-offloads", "not-the-node's"])
 @FAMILIES
 @TRANSPORTS
 @PROTOCOLS

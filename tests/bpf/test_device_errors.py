@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
+from tests.bpf.frames import checksum, pseudo
 from tests.bpf.node import TCP, UDP, Endpoint
 from tests.bpf.site import ALL, ALL_BUT_THE_NODE, DROP_EMPTY, IPV4, IPV6, NO_BACKEND, NONE, OVERLAY_MTU, Family, Site
 from tests.bpf.talk import conversation
@@ -159,6 +160,37 @@ def test_a_closed_port_of_a_backend(site: Site, family: Family, transport: str) 
         client.send(b"?")
         with pytest.raises(ConnectionRefusedError):
             client.recv(1)
+
+
+@FAMILIES
+def test_an_error_is_right_in_every_sum(site: Site, family: Family) -> None:
+    """Its own, that of its header, and what it quotes is the very datagram that the client sent."""
+    site.offloads(NONE)
+    front, backend = Endpoint(family.node, PORT), Endpoint(family.far[0], TARGET)
+    site.service(front, UDP, [backend])
+    with site.new_socket("client", family, UDP) as client, site.raw("client", "eth0") as wire:
+        client.connect(front)
+        client.send(b"who?")
+        sent = _next(wire, UDP, family)[family.header :]
+        error = _next(wire, 1 if family is IPV4 else 58, family)
+        source, proto = client.getsockname()[0], 1 if family is IPV4 else 58
+        if family is IPV4:
+            assert checksum(error[:20]) == checksum(error[20:]) == checksum(error[28:48]) == 0
+        else:
+            assert checksum(pseudo(family.node, source, len(error) - 40, proto) + error[40:]) == 0
+        quoted = error[2 * family.header + UDP_HEADER :]
+        assert quoted == sent
+        assert checksum(pseudo(source, family.node, len(quoted), UDP) + quoted) == 0
+
+
+def _next(wire: socket.socket, proto: int, family: Family) -> bytes:
+    """The next IP packet of a protocol, and of IPv6 no neighbour's."""
+    while True:
+        packet = wire.recv(2000)[14:]
+        if family is IPV4 and packet[9] == proto and packet[0] >> 4 == 4:
+            return packet[: int.from_bytes(packet[2:4], "big")]
+        if family is IPV6 and packet[6] == proto and packet[0] >> 4 == 6 and (proto == UDP or packet[40] < 128):
+            return packet
 
 
 @FAMILIES

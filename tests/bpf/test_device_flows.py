@@ -23,6 +23,8 @@ PROTOCOLS = pytest.mark.parametrize("proto", [pytest.param(TCP, id="tcp"), pytes
 PORT, TARGET = 30080, 8080
 REQUEST, HEART, ANSWER, MARK = "request", "heart", "answer", "mark"
 SECOND = 10**9
+
+_ports = itertools.count(20000)  # each once: a port that comes again is a flow that goes on
 MANY = 40  # of two backends both are drawn, but for one time in 2^39
 
 
@@ -74,7 +76,7 @@ def two_backends(
 def drawn(site: Site, family: Family, proto: int, front: Endpoint, listeners: Listeners, source: str = "") -> Endpoint:
     """Which backend a new flow gets."""
     with site.new_socket("client", family, proto) as client:
-        client.bind((source or family.client, 0))
+        client.bind((source or family.client, next(_ports)))
         client.connect(front)
         client.send(b"?")
         return taken(proto, listeners)
@@ -214,6 +216,24 @@ def test_a_flow_is_mended_from_what_is_left(site: Site, family: Family, proto: i
             assert talk.client.recv(1) == b"2"
         talk.answer(b"4")
         assert [len(flows.keys(what)) for what in (REQUEST, HEART, ANSWER)] == [1, 1, 1]
+
+
+@FAMILIES
+def test_answers_hold_a_flow_to_its_backend(site: Site, family: Family) -> None:
+    """The entry of its requests goes time and again; it would be drawn anew from two backends otherwise."""
+    front = Endpoint(family.node, PORT)
+    flows = Flows(site, front)
+    with two_backends(site, family, UDP, front) as (_, _, listeners), site.new_socket("client", family, UDP) as client:
+        client.connect(front)
+        client.send(b"?")
+        backend = asked(listeners)
+        for _ in range(MANY // 2):
+            _, sender = listeners[backend].recvfrom(10)
+            flows.forget(REQUEST)
+            listeners[backend].sendto(b"!", sender)
+            assert client.recv(10) == b"!"
+            client.send(b"?")
+            assert asked(listeners) == backend
 
 
 @FAMILIES
