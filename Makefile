@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := iproute2 nftables procps iputils-ping util-linux
 TOOLS := ip bridge nft sysctl ping nsenter unshare
 
-.PHONY: setup packages bpf cni demo test test-vm faults soak check golden schema images metrics manifests bench requirements clean
+.PHONY: setup packages bpf cni demo test test-vm test-kube faults soak check golden schema images metrics manifests bench requirements clean
 
 setup: $(VENV)/ready packages
 
@@ -44,6 +44,10 @@ test: setup
 test-vm: setup
 	$(BIN)/python -m tests.vm $(ARGS)
 
+# The tests of the API on a real kube-apiserver: built once with Go (nine minutes of two cores), kept in .cache/kube; with Debian's etcd.
+test-kube: setup
+	$(BIN)/python -m tests.kube $(ARGS)
+
 # One daemon, edited and broken this many times (about ten a second); says what it held before and after.
 ACTS ?= 6000
 soak: setup
@@ -80,6 +84,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.repairs
 	$(BIN)/python -m tests.bench.outage
 	$(BIN)/python -m tests.bench.idle
+	$(BIN)/python -m tests.bench.watches
 	$(BIN)/python -m tests.bench.connects
 
 # The hashes of every dependency, development tools included, and of those alone that the image installs; no index address in the files.

@@ -1,0 +1,36 @@
+"""python -m tests.kube [PYTEST ARGUMENT…]: the tests of the API on a real one. Where none can be had, the reason, and status 0.
+
+PLUMBLINE_KUBE=required makes that a failure. The binary is kept in .cache/kube.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.kube.build import Unavailable, binary
+
+ROOT = Path(__file__).parents[2]
+CACHE = ROOT / ".cache/kube"
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        for tool, package in (("etcd", "etcd-server"), ("openssl", "openssl")):
+            if shutil.which(tool) is None:
+                raise Unavailable(f"{tool} is not installed (apt-get install {package})")
+        server = binary(CACHE)
+    except Unavailable as reason:
+        print(f"the tier of a real Kubernetes API is skipped: {reason}", file=sys.stderr)
+        return 1 if os.environ.get("PLUMBLINE_KUBE") == "required" else 0
+    if arguments == ["--build"]:
+        return 0
+    words = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "real", *(arguments or ["tests/kube"])]
+    return subprocess.run(words, cwd=ROOT, env={**os.environ, "PLUMBLINE_KUBE": str(server)}, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,6 @@
+//go:build tools
+
+// What tests/kube builds: a real API server, at the version that go.mod names.
+package tools
+
+import _ "k8s.io/kubernetes/cmd/kube-apiserver"
