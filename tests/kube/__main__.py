@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     if arguments == ["--build"]:
         return 0
     words = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "real", *(arguments or ["tests/kube"])]
-    return subprocess.run(words, cwd=ROOT, env={**os.environ, "PLUMBLINE_KUBE": str(server)}, check=False).returncode
+    return subprocess.run(words, cwd=ROOT, env={**os.environ, "PLUMBLINE_KUBE_APISERVER": str(server)}, check=False).returncode
 
 
 if __name__ == "__main__":

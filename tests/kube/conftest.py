@@ -27,7 +27,7 @@ MANIFESTS = [
     for one in yaml.safe_load_all((ROOT / f"deploy/base/{name}.yaml").read_text())
 ]
 
-BINARY = os.environ.get("PLUMBLINE_KUBE", "")  # a kube-apiserver, as `make test-kube` says it
+BINARY = os.environ.get("PLUMBLINE_KUBE_APISERVER", "")  # as `make test-kube` says it
 
 
 class SmallCluster(SmallApi):
