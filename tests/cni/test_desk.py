@@ -129,27 +129,32 @@ def shop(monkeypatch: pytest.MonkeyPatch) -> Shop:
 
 
 def test_a_round_that_had_begun_before_counts_for_nothing(shop: Shop) -> None:
+    """It may have looked for the pod before the pod was there: that all is well then says nothing."""
+    shop.round(report(MEMBER))
     shop.desk.begins()
     outcome = shop.ask("ADD")
     assert shop.woken.acquire(timeout=10), "it asks for a round"
     shop.desk.ended(report(MEMBER))
-    shop.round(report(MEMBER, rows=()))
+    error = outcome()
+    assert isinstance(error, CniError)
+    assert (error.code, "busy with another round" in error.details) == (11, True)
+
+
+def test_rounds_are_waited_for_until_one_leaves_nothing(shop: Shop) -> None:
+    outcome = shop.ask("ADD")
+    assert shop.woken.acquire(timeout=10)
+    shop.round(report(MEMBER, rows=(), errors=("not yet",)))
     shop.round(report(MEMBER))
     assert json.loads(outcome()) == {"ips": [{"address": "10.244.1.5/24"}]}
 
 
-def test_only_a_later_round_is_believed(shop: Shop) -> None:
-    """Its verdict alone: one that had begun before says all is well, and the one after says it is not."""
+def test_what_the_last_round_left_is_told_at_the_end(shop: Shop) -> None:
     shop.round(report(MEMBER))
-    shop.desk.begins()
     outcome = shop.ask("ADD")
     assert shop.woken.acquire(timeout=10)
-    shop.desk.ended(report(MEMBER))
     shop.round(report(MEMBER, rows=(), errors=("not yet",)))
     error = outcome()
-    assert isinstance(error, CniError)
-    assert error.code == 11
-    assert "not yet; it is tried again" in error.details
+    assert (error.code, error.details) == (11, "not yet; it is tried again")
 
 
 def test_who_waits_when_the_daemon_ends_is_told_nothing(shop: Shop) -> None:
