@@ -25,7 +25,7 @@ class _Group(click.Group):
     VERBS: ClassVar[dict[str, str]] = {
         "validate": "plans", "plan": "plans", "explain": "plans", "schema": "plans",
         "apply": "changes", "cleanup": "changes", "run": "daemons",
-        "check": "checks", "verify": "looks", "snapshot": "looks", "graph": "graphs",
+        "check": "checks", "verify": "looks", "snapshot": "looks", "graph": "graphs", "bundle": "bundles",
         "status": "running", "confirm": "running", "wait": "waiting",
         "inspect": "inspects", "list": "lists", "services": "services",
         "lab": "labs", "install-cni": "plugin",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -95,16 +96,21 @@ def _peers(inputs: Inputs, node: str) -> Iterator[tuple[str, str]]:
 @root_option
 def snapshot(file: str | None, node: str | None, facts: Sequence[str], root: str) -> int:
     """What this node holds, as JSON for `plan --snapshot`: a test case, a bug report."""
+    inputs = read_inputs(file, facts) if file is not None else None
+    screen.write(json.dumps(snapshot_document(inputs, this_node(inputs, node) if inputs else "", root), indent=1))
+    return 0
+
+
+def snapshot_document(inputs: Inputs | None, node: str, root: str = "") -> dict[str, Any]:
+    """What this node holds, as JSON has it; of pods' namespaces what `inputs` wants there. Raises CannotGoOn."""
     from reconciler.engine.observe import observe
     from reconciler.kernel.node import KernelNode
     from reconciler.kinds import all_kinds
 
     wanted, host, look = Wanted(), None, None
-    if file is not None:
-        inputs = read_inputs(file, facts)
-        name = this_node(inputs, node)
-        inputs = on_this_host(inputs, name, root)
-        wanted, host, look = compiled(inputs, name).wanted, inputs.facts.host, partial(inputs.scope, node=name)
+    if inputs is not None:
+        inputs = on_this_host(inputs, node, root)
+        wanted, host, look = compiled(inputs, node).wanted, inputs.facts.host, partial(inputs.scope, node=node)
     io = KernelNode()
     try:
         scope = look(io, wanted=wanted, root=root) if look else Scope(("",), wanted, root)
@@ -114,9 +120,7 @@ def snapshot(file: str | None, node: str | None, facts: Sequence[str], root: str
     seen = Seen(
         {name: one._replace(rows=[row for row in one.rows if not getattr(row, "secret", False)]) for name, one in seen.observed.items()}
     )
-    document = {**seen_document(seen, all_kinds()), "host": _host_document(host), "plumbline": __version__, "kernel": platform.release()}
-    screen.write(json.dumps(document, indent=1))
-    return 0
+    return {**seen_document(seen, all_kinds()), "host": _host_document(host), "plumbline": __version__, "kernel": platform.release()}
 
 
 def _host_document(host: Host | None) -> object:

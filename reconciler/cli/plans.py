@@ -23,7 +23,9 @@ from reconciler.cli.options import facts_option, file_argument, node_option, roo
 from reconciler.cli.remarks import tell
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.model import Action, Plan
+from reconciler.intents import Remark
 from reconciler.report import screen
+from reconciler.spec.partition import partition, wire
 
 PENDING, REFUSED = 2, 3
 EMPTY_NODE = "against an empty node; ‹…› is known only on the node"
@@ -84,7 +86,7 @@ def plan(
         inputs, plans, against = _between(old, file, facts, node)
     else:
         inputs = read_inputs(file, facts)
-        plans, against = _plans(inputs, node, every, snapshot, root)
+        plans, against = plans_of(inputs, node, every, snapshot, root)
     screen.errors((str(warning) for warning in inputs.warnings), "warning")
     if inputs.facts.pods is not None:
         tell(remark for one in plans for remark in compiled(inputs, one.node).remarks if remark.error)
@@ -109,7 +111,8 @@ def _agree(*, every: bool, node: str | None, snapshot: str | None, old: str | No
         raise click.UsageError("--snapshot is of one node: it goes with neither --all nor --from")
 
 
-def _plans(inputs: Inputs, said: str | None, every: bool, snapshot: str | None, root: str) -> tuple[list[Plan], str]:
+def plans_of(inputs: Inputs, said: str | None, every: bool, snapshot: str | None, root: str) -> tuple[list[Plan], str]:
+    """The plans, and against what they are. Raises CannotGoOn."""
     from reconciler.engine.render import Renderer
     from reconciler.kinds import all_kinds
 
@@ -146,6 +149,9 @@ def _between(old: str, new: str, facts: Sequence[str], said: str | None) -> tupl
             plans.append(_foretold(offline_plan(after, name, renderer, seen, after.limits)))
         else:
             screen.errors([f"{name} is no longer in {after.loaded.name}; on it, run: plumbline cleanup"], "note")
+    parted = partition(wire(before.loaded.spec), wire(after.loaded.spec))
+    if parted:
+        after = after._replace(warnings=(Remark(parted), *after.warnings))
     return after, plans, f"spec against spec: {before.title} → {after.title}; a node's own drift is not in it"
 
 
