@@ -36,7 +36,7 @@ facts_option = click.option(
     multiple=True,
     type=click.Path(),
     metavar="FILE",
-    help="Kubernetes Nodes, as `kubectl get nodes -o yaml` prints them; repeatable.",
+    help="Kubernetes objects (Nodes, Pods, Services, EndpointSlices), as `kubectl get nodes -o yaml` prints them; repeatable.",
 )
 node_option = click.option("--node", metavar="NAME", help="Which node this is; else $NODE_NAME, else the host's name.")
 root_option = click.option("--root", default="", metavar="DIR", help="Folder that stands for / in files (a lab's node).")
