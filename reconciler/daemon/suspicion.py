@@ -40,7 +40,7 @@ def suspicion(before: Inventory, now: Inventory, this: str) -> str:
             f"it leaves out {len(gone)} of the other {len(peers)} nodes ({_some(gone)}); limits.maxDeletes is {now.limits.share:.0%}"
         )
     if not now.rollout.allow_partition and (parted := partition(before.wire, now.wire)):
-        reasons.append(parted)
+        reasons.append(f"{parted}; say rollout.allowPartition: true to have it all the same")
     return "; ".join(reasons)
 
 

@@ -22,7 +22,4 @@ def partition(before: Mapping[str, int], now: Mapping[str, int]) -> str:
     changed = [f"{path} is {now[path]} and was {value}" for path, value in before.items() if now.get(path, value) != value]
     if not changed:
         return ""
-    return (
-        f"partition: {', '.join(changed)}: nodes that have it and nodes that do not yet do not hear each other; "
-        "say rollout.allowPartition: true to have it all the same"
-    )
+    return f"partition: {', '.join(changed)}: nodes that have it and nodes that do not yet do not hear each other"
