@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.engine.kind import ObservationFailed
@@ -66,5 +67,10 @@ def cgroups() -> tuple[str, ...]:
         mounted = [line.split(" ") for line in Path(_MOUNTS).read_text().splitlines()]
     except OSError as error:
         raise ObservationFailed(f"{_MOUNTS}: {error.strerror}") from error
-    roots = {words[4] for words in mounted if words[words.index("-") + 1] == "cgroup2"}  # proc_pid_mountinfo(5)
-    return tuple(sorted({folder for root in roots for folder, _, _ in os.walk(root)}))
+    roots = [words[4] for words in mounted if words[words.index("-") + 1] == "cgroup2"]  # proc_pid_mountinfo(5)
+    found: dict[tuple[int, int], str] = {}  # a part of the tree may be mounted once more elsewhere
+    for folder in (folder for root in roots for folder, _, _ in os.walk(root)):
+        with suppress(OSError):  # it went meanwhile
+            status = os.stat(folder)
+            found.setdefault((status.st_dev, status.st_ino), folder)
+    return tuple(sorted(found.values()))
