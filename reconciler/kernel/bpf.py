@@ -234,6 +234,8 @@ def write(descriptor: int, info: MapInfo, entries: Written) -> dict[int, OSError
 
     One that is refused ends a batch; the rest is given again behind it.
     """
+    if info.type != "hash":
+        return _one_by_one(descriptor, info, entries)
     count, failed = entries.number, dict[int, OSError]()
     keys, values = attribute(entries.keys), attribute(entries.values)
     command = wire.MAP_UPDATE_BATCH if entries.values else wire.MAP_DELETE_BATCH
@@ -251,6 +253,21 @@ def write(descriptor: int, info: MapInfo, entries: Written) -> dict[int, OSError
                 return failed | dict.fromkeys(range(start, count), error)
             start += done + 1
             failed[start - 1] = error
+    return failed
+
+
+def _one_by_one(descriptor: int, info: MapInfo, entries: Written) -> dict[int, OSError]:
+    """Program arrays take no batches."""
+    failed: dict[int, OSError] = {}
+    for number in range(entries.number):
+        key = entries.keys[number * info.key_size :][: info.key_size]
+        try:
+            if entries.values:
+                update_one(descriptor, key, entries.values[number * info.value_size :][: info.value_size])
+            else:
+                delete_one(descriptor, key)
+        except OSError as error:
+            failed[number] = error
     return failed
 
 

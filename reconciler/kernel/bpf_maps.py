@@ -88,7 +88,12 @@ class PinnedMaps:
     def rows(self, paths: Sequence[str], decode: Decode, patience: float, programs: Mapping[int, str]) -> Rows:
         """See `reconciler.engine.kind.Reader.map_rows`. Raises ObservationFailed."""
         before, rows = self._rows.pop(decode, ((), Rows()))
-        found = {path: self._look(path, patience, programs) for path in paths}
+        try:
+            found = {path: self._look(path, patience, programs) for path in paths}
+        except ObservationFailed:
+            for path in (*paths, *before):
+                self._known.pop(path, None)  # what was found in the others is in no row
+            raise
         found |= {path: _Found({}, list(self._known.pop(path).values)) for path in before if path not in found and path in self._known}
         gone = [row.key for path, one in found.items() if one.gone for row in decode(path, one.gone, [b""] * len(one.gone))]
         new = [row for path, one in found.items() if one.changed for row in decode(path, list(one.changed), list(one.changed.values()))]
