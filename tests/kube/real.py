@@ -136,15 +136,15 @@ class RealApi:
     def things(self, path: str) -> list[Thing]:
         return list(self.api.get(path).get("items") or ())
 
-    def install(self, documents: list[Thing]) -> None:
-        """Plain manifests, by server-side apply."""
+    def install(self, documents: list[Thing], **query: str) -> None:
+        """Plain manifests, by server-side apply. Raises Trouble."""
         for one in documents:
             namespace = one["metadata"].get("namespace")
             group, _, version = one["apiVersion"].rpartition("/")
             root = f"/apis/{group}/{version}" if group else f"/api/{version}"
             plural = one["kind"].lower().removesuffix("y") + ("ies" if one["kind"].endswith("y") else "s")
             path = f"{root}{f'/namespaces/{namespace}' if namespace else ''}/{plural}/{one['metadata']['name']}"
-            self.api.send("PATCH", path, one, query={"fieldManager": "test", "force": "true"}, content=APPLY_PATCH)
+            self.api.send("PATCH", path, one, query={"fieldManager": "test", "force": "true", **query}, content=APPLY_PATCH)
 
     def daemon(self, node: str) -> str:
         """The token of a daemon's pod on a node, with the node's name in it."""
