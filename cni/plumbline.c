@@ -227,9 +227,10 @@ static int unreachable(enum result why, int error, int code) {
 
 static int forward(const char *command, size_t variables_length, size_t input_length) {
 	const char *path = getenv("PLUMBLINE_CNI_SOCKET");
-	int patient = !strcmp(command, "ADD") || !strcmp(command, "CHECK");
-	int code = !strcmp(command, "STATUS") ? NOT_AVAILABLE : TRY_AGAIN;
-	long long began = now(), until = began + (patient ? NO_DAEMON : AT_ONCE);
+	int status_asked = !strcmp(command, "STATUS"); /* and a daemon that is replaced is no reason to call the node not ready */
+	int waits = !strcmp(command, "ADD") || !strcmp(command, "CHECK"), patient = waits || status_asked;
+	int code = status_asked ? NOT_AVAILABLE : TRY_AGAIN;
+	long long began = now(), until = began + (waits ? NO_DAEMON : AT_ONCE);
 	for (;;) {
 		enum result why = BROKEN;
 		int status = 1, error = 0, fd = connected(path && *path ? path : SOCKET);

@@ -115,7 +115,7 @@ class Desk:
         if report is None or report.context is None:
             return False
         pod = _pod(report.context, attachment)
-        return pod is not None and not asks(report.context.spec, pod)
+        return not _has_segments(report.context) or (pod is not None and not asks(report.context.spec, pod))
 
     def _wait(self, attachment: Attachment, needed: int, until: float) -> None:
         why = f"the daemon is busy with another round; {LOOK}"
@@ -155,7 +155,7 @@ def missing(report: Report, attachment: Attachment) -> str:
     context = report.context
     if context is None:
         return next(iter((*report.problems, *report.errors)), f"no network.yaml is in force yet; {LOOK}")
-    if not context.spec.segments and not context.spec.membership.pod_defined:
+    if not _has_segments(context):
         return ""
     if context.facts.pods is None:
         return "plumbline does not know which pods there are: is the API reachable? Else it has to be told (run --cluster, or --facts FILE)"
@@ -167,6 +167,10 @@ def missing(report: Report, attachment: Attachment) -> str:
     if pod.node != context.node:
         return f"plumbline has heard that the pod is on node {pod.node or 'none'}, and this is {context.node}"
     return _lacks(report, context, pod._replace(addresses=attachment.addresses), attachment.netns)
+
+
+def _has_segments(context: Context) -> bool:
+    return bool(context.spec.segments) or context.spec.membership.pod_defined
 
 
 def _pod(context: Context, attachment: Attachment) -> Pod | None:

@@ -187,14 +187,14 @@ def test_pods_have_their_segments_when_add_has_returned(node: Node) -> None:
 
 
 def test_a_pod_waits_for_its_facts_and_no_longer_than_said(node: Node) -> None:
-    node.says(wait="1s")
+    node.says(wait="1s", version="0.4.0")
     daemon = node.start()
     daemon.until(node.up)
     a = node.namespace()
     with pytest.raises(Failed) as failed:
         node.runtime.add("media/a", a)
     said = failed.value.said.error
-    assert (said["code"], said["msg"]) == (11, "the network of pod media/a is not in place")
+    assert (said["cniVersion"], said["code"], said["msg"]) == ("0.4.0", 11, "the network of pod media/a is not in place")
     assert "has not heard of this pod yet (uid uid-a)" in said["details"]
     node.runtime.delete("media/a", a)
 

@@ -165,8 +165,9 @@ def test_who_waits_when_the_daemon_ends_is_told_nothing(shop: Shop) -> None:
     assert isinstance(shop.ask("ADD")(), Closed)
 
 
-def test_a_pod_that_asks_for_nothing_waits_for_nothing(shop: Shop) -> None:
-    shop.round(report(MEMBER._replace(annotations={})))
+@pytest.mark.parametrize("given", [report(MEMBER._replace(annotations={})), report(spec=NO_SEGMENTS, known=False)])
+def test_a_pod_that_asks_for_nothing_waits_for_nothing(shop: Shop, given: Report) -> None:
+    shop.round(given)
     assert shop.ask("ADD")() is not None
     assert not shop.woken.acquire(blocking=False)
 
@@ -241,6 +242,9 @@ def test_a_new_sandbox_of_a_pod_takes_the_place_of_the_old_one(there: dict[str, 
     assert (host.namespaces, host.attached) == ({"media/a": "pod-b"}, {"media/a": ("10.244.1.6",)})
     attachments.drop(lambda one: one.container == "c1")
     assert attachments.found(Nobody(), [MEMBER]) == {"media/a": "pod-b"}
+    del there["pod-b"]
+    assert attachments.found(Nobody(), [MEMBER]) == {}, "its namespace has gone, and nobody has said so"
+    there["pod-b"] = (4, 18)
     other = MEMBER._replace(uid="another")
     assert attachments.on(Host("eth0", 1500), Nobody(), [other], "n1").attached == {}, "a pod of that name that came after"
     assert attachments.on(Host("eth0", 1500), Nobody(), [MEMBER._replace(node="n2")], "n1").attached == {}

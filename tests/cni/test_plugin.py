@@ -113,13 +113,14 @@ def test_without_a_daemon_only_version_and_del_are_answered(plugin: Path, ask: C
         assert "chained: true" in said["details"], "what to do"
 
 
-def test_a_daemon_that_comes_while_a_pod_waits_is_in_time(ask: Callable[..., Said], short: Path) -> None:
+@pytest.mark.parametrize("command", ["ADD", "CHECK", "STATUS"])
+def test_a_daemon_that_comes_meanwhile_is_in_time(ask: Callable[..., Said], short: Path, command: str) -> None:
     """Its socket file is left of one that was killed, and then another one is there; the first hangs up without a word."""
     left = socket.socket(socket.AF_UNIX)
     left.bind(str(short / "s"))
     left.close()
     said: list[Said] = []
-    waiting = threading.Thread(target=lambda: said.append(ask("ADD")))
+    waiting = threading.Thread(target=lambda: said.append(ask(command)))
     waiting.start()
     (short / "s").unlink()
 
@@ -149,7 +150,7 @@ def test_nonsense_is_no_answer(plugin: Path, short: Path, nonsense: bytes) -> No
         client.sendall(nonsense)
 
     with daemon(short / "s", talk, talk):
-        assert call(plugin, "STATUS", PLUMBLINE_CNI_SOCKET=str(short / "s")).error["code"] == 50
+        assert call(plugin, "GC", PLUMBLINE_CNI_SOCKET=str(short / "s")).error["code"] == 11
         assert call(plugin, "DEL", PLUMBLINE_CNI_SOCKET=str(short / "s")) == (0, "")
 
 
