@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import NamedTuple
 
 from reconciler.facts.model import Facts, Node
 from reconciler.facts.problem import named, problem_at
 from reconciler.facts.reach import reach
+from reconciler.facts.service_lint import services
 from reconciler.spec.load import Loaded
 from reconciler.spec.model import SysctlSpec
 from reconciler.spec.problems import Path, Problem
 from reconciler.spec.resources import SELECTOR
-from reconciler.wire.ip import REMEMBERED, packed
+from reconciler.wire.ip import span
 
 
 class _Network(NamedTuple):
@@ -44,22 +44,13 @@ def lint(loaded: Loaded, facts: Facts) -> list[Problem]:
         *_segments(loaded),
         *_selectors(loaded, facts),
         *reach(loaded, facts),
+        *services(loaded, facts),
     ]
 
 
 def _number(text: str, owner: str) -> _Network:
-    family, first, length, last = _numbers(text)
+    family, first, length, last = span(text)
     return _Network(family, first, length, owner, text, last)
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _numbers(text: str) -> tuple[int, int, int, int]:
-    """Family, first address, prefix length, last address."""
-    address, _, said = text.partition("/")
-    family, bits = (6, 128) if ":" in address else (4, 32)
-    first = int.from_bytes(packed(address), "big")
-    length = int(said) if said else bits
-    return family, first, length, first + (1 << (bits - length)) - 1
 
 
 def _within(network: _Network, others: Iterable[_Network]) -> _Network | None:

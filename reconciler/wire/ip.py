@@ -41,6 +41,23 @@ def normal_network(network: str) -> str:
     return f"{socket.inet_ntop(socket.AF_INET if bits == 32 else socket.AF_INET6, raw)}/{int(length)}"
 
 
+@lru_cache(maxsize=REMEMBERED)
+def span(text: str) -> tuple[int, int, int, int]:
+    """Of a network, or an address: family, first address, prefix length, last address; comparable with others. Raises ValueError."""
+    address, _, said = text.partition("/")
+    family, bits = (6, 128) if ":" in address else (4, 32)
+    first = int.from_bytes(packed(address), "big")
+    length = int(said) if said else bits
+    return family, first, length, first + (1 << (bits - length)) - 1
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two networks or addresses have an address in common. Raises ValueError."""
+    family, first, _, last = span(one)
+    other_family, other_first, _, other_last = span(other)
+    return family == other_family and first <= other_last and other_first <= last
+
+
 def routed(network: str) -> str:
     """A network in its shortest form, if it can be routed to one node.
 
