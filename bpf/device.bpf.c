@@ -14,9 +14,10 @@
  * An ICMP error is a packet of the flow whose packet it quotes, the one that this node sends about a packet in between
  * too: path MTU discovery lives of that. Every exit says TC_ACT_UNSPEC for "go on": filters behind ours have their say.
  */
+#include "begin.h"
 #include "refuse.h"
 
-#define CLASHES 4
+#define A_STRANGER 1000 /* no TC_ACT_: nothing is known of the packet */
 
 /* Where the packet goes from here; fragments that follow will be asked for their ports here and on the way out. */
 VERIFIED_ALONE int enter(struct __sk_buff *skb, struct packet *packet, const struct pl_end *to)
@@ -46,212 +47,9 @@ static __always_inline int leave(struct __sk_buff *skb, const struct packet *pac
 	return TC_ACT_UNSPEC;
 }
 
-static __always_inline bool find_service(const struct pl_end *front, __u8 proto, struct pl_service *service)
-{
-	struct pl_front key = { .addr = front->addr, .port = front->port, .proto = proto, .scope = PL_OUTSIDE };
-
-	return pl_find(&key, service);
-}
-
-static __always_inline void fill_flow(struct pl_flow *flow, const struct pl_tuple *tuple, const struct pl_service *service,
-				      const struct pl_chosen *chosen)
-{
-	__builtin_memset(flow, 0, sizeof(*flow));
-	flow->seen = bpf_ktime_get_ns();
-	flow->id = service->id;
-	flow->slot = chosen->slot;
-	flow->client = tuple->from;
-	flow->front = tuple->to;
-	flow->backend.addr = chosen->backend.addr;
-	flow->backend.port = chosen->backend.port;
-	if (chosen->backend.flags & PL_HERE)
-		flow->flags |= PL_BACKEND_HERE;
-	if (service->flags & PL_KEEP_CLIENT)
-		flow->flags |= PL_CLIENT_KEPT;
-}
-
-enum claim { CLAIMED, CLASH, NO_ROOM };
-
-/*
- * Client and backend for this flow alone. A flow that is already theirs by the same front lost what pointed to it, or
- * is followed by another one of the same ends: it goes on, with the source that the backend knows.
- */
-VERIFIED_ALONE int claim(struct pl_flow *flow, __u8 proto)
-{
-	struct pl_flow *heart;
-	long error;
-
-	if (!flow)
-		return NO_ROOM;
-	error = store_flow(PL_IN_BETWEEN, proto, &flow->client, &flow->backend, flow, BPF_NOEXIST);
-	if (!error)
-		return CLAIMED;
-	heart = flow_between(proto, &flow->client, &flow->backend);
-	if (!heart)
-		return NO_ROOM;
-	if (same_end(&heart->front, &flow->front) && same_end(&heart->client, &flow->client)) {
-		flow->source = heart->source;
-		heart->seen = flow->seen;
-		heart->state = PL_ASKED;
-		return CLAIMED;
-	}
-	if (!is_over(heart, proto, true))
-		return CLASH;
-	forget_flow(PL_IN_BETWEEN, proto, &flow->client, &flow->backend);
-	error = store_flow(PL_IN_BETWEEN, proto, &flow->client, &flow->backend, flow, BPF_NOEXIST);
-	return error ? NO_ROOM : CLAIMED;
-}
-
-/* Another backend where client and backend speak already, by another front: their packets could not be told apart. */
-static __always_inline int claim_any(const struct pl_tuple *tuple, const struct pl_service *service, struct pl_chosen *chosen,
-				struct pl_flow *flow)
-{
-	int claimed = CLASH;
-
-	for (int tried = 0; tried < CLASHES; tried++) {
-		fill_flow(flow, tuple, service, chosen);
-		claimed = claim(flow, tuple->proto);
-		if (claimed != CLASH || !pl_any(service, bpf_get_prandom_u32(), chosen))
-			break;
-	}
-	return claimed;
-}
-
-VERIFIED_ALONE bool choose(const struct pl_addr *who, const struct pl_service *service, struct pl_chosen *chosen)
-{
-	struct pl_client client = { .scope = PL_OUTSIDE };
-
-	if (!who || !service || !chosen)
-		return false;
-	client.who = *who;
-	return pl_choose(service, bpf_get_prandom_u32(), &client, chosen);
-}
-
-/* Of two packets that begin a flow at once, on two CPUs, both belong to the one whose entry was there first. */
-static __always_inline bool is_first(const struct pl_tuple *tuple, struct pl_flow *flow)
-{
-	return !bpf_map_update_elem(&pl_flow_1, tuple, flow, BPF_NOEXIST) || flow_at(tuple, flow);
-}
-
-/* A new flow; false: it cannot be, and why is counted. */
-VERIFIED_ALONE bool open_flow(const struct pl_tuple *tuple, const struct pl_service *service, struct pl_chosen *chosen,
-			      struct pl_flow *flow)
-{
-	int claimed;
-
-	if (!tuple || !service || !chosen || !flow)
-		return false;
-	claimed = claim_any(tuple, service, chosen, flow);
-	if (claimed == CLAIMED && !is_first(tuple, flow))
-		claimed = NO_ROOM;
-	if (claimed != CLAIMED)
-		pl_drop(claimed == CLASH ? PL_DROP_NO_PORT : PL_DROP_MAP_FULL);
-	return claimed == CLAIMED;
-}
-
-struct lost {
-	const struct pl_tuple *tuple;
-	struct pl_flow *flow;
-	__u32 id;
-	bool found;
-};
-
-#define BACKENDS_ASKED 64
-
-static long ask_backend(__u32 slot, struct lost *lost)
-{
-	struct pl_backend backend;
-	struct pl_end end = {};
-	const struct pl_flow *heart;
-
-	if (!pl_backend_at(lost->id, slot, &backend))
-		return 0;
-	end.addr = backend.addr;
-	end.port = backend.port;
-	heart = flow_between(lost->tuple->proto, &lost->tuple->from, &end);
-	if (!heart)
-		return 0;
-	*lost->flow = *heart;
-	lost->found = same_end(&lost->flow->client, &lost->tuple->from) && same_end(&lost->flow->front, &lost->tuple->to);
-	return lost->found;
-}
-
-/* The flow of a packet from the midst of it, whose own entry has gone: with one of the backends it still speaks. */
-VERIFIED_ALONE bool find_again(const struct pl_tuple *tuple, const struct pl_service *service, struct pl_flow *flow)
-{
-	struct lost lost = { .tuple = tuple, .flow = flow };
-
-	if (!tuple || !service || !flow)
-		return false;
-	lost.id = service->id;
-	bpf_loop(service->count < BACKENDS_ASKED ? service->count : BACKENDS_ASKED, ask_backend, &lost, 0);
-	if (!lost.found)
-		return false;
-	store_flow(PL_COMES_IN, tuple->proto, &flow->client, &flow->front, flow, BPF_NOEXIST);
-	return true;
-}
-
 static __always_inline bool begins(const struct packet *packet)
 {
 	return packet->tuple.proto == IPPROTO_UDP || (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
-}
-
-/* No front is there. What follows a first fragment that was for this node may come in. */
-static __always_inline int pass_by(struct __sk_buff *skb, const struct packet *packet)
-{
-	if (is_orphan(skb, &packet->tuple)) {
-		pl_drop(PL_DROP_NO_FLOW);
-		return TC_ACT_SHOT;
-	}
-	if (packet->piece == FIRST && ends_here(skb, &packet->tuple))
-		remember_fragment(&packet->tuple, packet->id, PL_COMES_IN);
-	return TC_ACT_UNSPEC;
-}
-
-/* A packet that no flow knows, and room for the one that it will belong to. */
-static __always_inline int stranger(struct __sk_buff *skb, struct packet *packet, struct pl_flow *flow)
-{
-	struct pl_service service = {};
-	struct pl_chosen chosen = {};
-
-	if (packet->quoted)
-		return TC_ACT_UNSPEC; /* what it quotes may be the node's own */
-	if (!find_service(&packet->tuple.to, packet->tuple.proto, &service))
-		return pass_by(skb, packet);
-	if (packet->piece == LATER) {
-		pl_drop(PL_DROP_NO_FIRST_FRAGMENT);
-		return TC_ACT_SHOT;
-	}
-	if (service.count == 0 || (begins(packet) && !choose(&packet->tuple.from.addr, &service, &chosen))) {
-		pl_drop(PL_DROP_NO_BACKEND);
-		return service.flags & PL_DROP_EMPTY ? TC_ACT_SHOT : refuse(skb, packet);
-	}
-	if (begins(packet)) {
-		if (!open_flow(&packet->tuple, &service, &chosen, flow))
-			return TC_ACT_SHOT;
-		pl_count(service.id, 1, 1, skb->len - ETHERNET_LENGTH);
-	} else {
-		if (!find_again(&packet->tuple, &service, flow)) {
-			pl_drop(PL_DROP_NO_FLOW);
-			return refuse(skb, packet);
-		}
-		pl_count(flow->id, 0, 1, skb->len - ETHERNET_LENGTH);
-	}
-	return enter(skb, packet, &flow->backend);
-}
-
-/* Whether the front still leads to the backend of the flow, wherever that stands in its list now. */
-VERIFIED_ALONE bool still_leads(const struct pl_flow *flow, __u8 proto)
-{
-	struct pl_service service;
-	struct pl_chosen chosen = {};
-
-	if (!flow)
-		return false;
-	chosen.slot = flow->slot;
-	chosen.backend.addr = flow->backend.addr;
-	chosen.backend.port = flow->backend.port;
-	return find_service(&flow->front, proto, &service) && pl_still(&service, &chosen);
 }
 
 /*
@@ -269,15 +67,10 @@ static __always_inline bool begins_anew(const struct packet *packet, const struc
 	return begins(packet) && (heart->state == PL_CLOSING || is_over(heart, proto, false) || !still_leads(flow, proto));
 }
 
-#define A_STRANGER 1000 /* no TC_ACT_ */
-
-VERIFIED_ALONE int request(struct __sk_buff *skb, struct packet *packet, const struct pl_flow *flow)
+static __always_inline int request(struct __sk_buff *skb, struct packet *packet, const struct pl_flow *flow)
 {
-	struct pl_flow *heart;
+	struct pl_flow *heart = heart_of(flow, packet->tuple.proto);
 
-	if (!packet || !flow)
-		return TC_ACT_SHOT;
-	heart = heart_of(flow, packet->tuple.proto);
 	if (packet->quoted)
 		return heart ? enter(skb, packet, &flow->backend) : TC_ACT_UNSPEC;
 	if (!heart || begins_anew(packet, flow, heart)) {
@@ -289,14 +82,84 @@ VERIFIED_ALONE int request(struct __sk_buff *skb, struct packet *packet, const s
 	return enter(skb, packet, &flow->backend);
 }
 
-VERIFIED_ALONE int answer(struct __sk_buff *skb, struct packet *packet, const struct pl_flow *flow)
+static __always_inline int answer(struct __sk_buff *skb, struct packet *packet, const struct pl_flow *flow)
 {
-	if (!packet || !flow)
-		return TC_ACT_SHOT;
 	if (heart_of(flow, packet->tuple.proto))
 		return enter(skb, packet, &flow->client);
 	pl_drop(PL_DROP_NO_FLOW);
 	return TC_ACT_SHOT;
+}
+
+/* A packet of a flow, of either side. */
+VERIFIED_ALONE int known(struct __sk_buff *skb, struct packet *packet)
+{
+	struct pl_flow flow = {};
+
+	if (!packet || !flow_at(&packet->tuple, &flow))
+		return A_STRANGER;
+	if (same_end(&packet->tuple.to, &flow.front) && same_end(&packet->tuple.from, &flow.client))
+		return request(skb, packet, &flow);
+	return answer(skb, packet, &flow);
+}
+
+/* No front is there. What follows a first fragment that was for this node may come in. */
+static __always_inline int pass_by(struct __sk_buff *skb, const struct packet *packet)
+{
+	if (is_orphan(skb, &packet->tuple)) {
+		pl_drop(PL_DROP_NO_FLOW);
+		return TC_ACT_SHOT;
+	}
+	if (packet->piece == FIRST && ends_here(skb, &packet->tuple))
+		remember_fragment(&packet->tuple, packet->id, PL_COMES_IN);
+	return TC_ACT_UNSPEC;
+}
+
+/* A packet that begins a flow, to the backend that was chosen for it. */
+VERIFIED_ALONE int begin(struct __sk_buff *skb, struct packet *packet, const struct pl_service *service, struct pl_chosen *chosen)
+{
+	struct pl_flow flow = {};
+
+	if (!packet || !service || !chosen || !open_flow(&packet->tuple, service, chosen, &flow))
+		return TC_ACT_SHOT;
+	pl_count(flow.id, 1, 1, skb->len - ETHERNET_LENGTH);
+	return enter(skb, packet, &flow.backend);
+}
+
+/* A packet from the midst of a flow that has lost its entry. */
+VERIFIED_ALONE int resume(struct __sk_buff *skb, struct packet *packet, const struct pl_service *service)
+{
+	struct pl_flow flow = {};
+
+	if (!packet || !service || !find_again(&packet->tuple, service, &flow))
+		return A_STRANGER;
+	pl_count(flow.id, 0, 1, skb->len - ETHERNET_LENGTH);
+	return enter(skb, packet, &flow.backend);
+}
+
+/* A packet that no flow knows. */
+static __always_inline int stranger(struct __sk_buff *skb, struct packet *packet)
+{
+	struct pl_service service = {};
+	struct pl_chosen chosen = {};
+	int verdict;
+
+	if (packet->quoted)
+		return TC_ACT_UNSPEC; /* what it quotes may be the node's own */
+	if (!find_service(&packet->tuple.to, packet->tuple.proto, &service))
+		return pass_by(skb, packet);
+	if (packet->piece == LATER) {
+		pl_drop(PL_DROP_NO_FIRST_FRAGMENT);
+		return TC_ACT_SHOT;
+	}
+	if (service.count == 0 || (begins(packet) && !choose(&packet->tuple.from.addr, &service, &chosen))) {
+		pl_drop(PL_DROP_NO_BACKEND);
+		return service.flags & PL_DROP_EMPTY ? TC_ACT_SHOT : refuse(skb, packet);
+	}
+	verdict = begins(packet) ? begin(skb, packet, &service, &chosen) : resume(skb, packet, &service);
+	if (verdict != A_STRANGER)
+		return verdict;
+	pl_drop(PL_DROP_NO_FLOW);
+	return refuse(skb, packet);
 }
 
 /* What could not be read is nobody's, unless it is for this node and was made so on purpose, or for a service. */
@@ -316,8 +179,7 @@ static __noinline int unread(struct __sk_buff *skb, int reading, const struct pa
 SEC("tc") int ingress(struct __sk_buff *skb)
 {
 	struct packet packet = {};
-	struct pl_flow flow = {};
-	int verdict = A_STRANGER, reading;
+	int reading, verdict;
 
 	if (skb->vlan_present || skb->pkt_type == OTHER_HOST)
 		return TC_ACT_UNSPEC; /* for another device or another machine */
@@ -326,12 +188,8 @@ SEC("tc") int ingress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	if (reading != READ)
 		return unread(skb, reading, &packet);
-	if (flow_at(&packet.tuple, &flow)) {
-		if (!same_end(&packet.tuple.to, &flow.front) || !same_end(&packet.tuple.from, &flow.client))
-			return answer(skb, &packet, &flow);
-		verdict = request(skb, &packet, &flow);
-	}
-	return verdict == A_STRANGER ? stranger(skb, &packet, &flow) : verdict;
+	verdict = known(skb, &packet);
+	return verdict == A_STRANGER ? stranger(skb, &packet) : verdict;
 }
 
 /*

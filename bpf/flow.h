@@ -92,13 +92,26 @@ static __always_inline struct pl_flow *flow_between(__u8 proto, const struct pl_
 	return bpf_map_lookup_elem(&pl_flow_1, &key);
 }
 
+/*
+ * An entry that nobody has looked up since it was made goes first when the map is full: in a flood of flows that would
+ * be the newest, before the packet that made it has left. So each is looked up once, and the oldest goes first.
+ */
+static __always_inline long insert_flow(const struct pl_tuple *key, const struct pl_flow *flow, __u64 how)
+{
+	long error = bpf_map_update_elem(&pl_flow_1, key, flow, how);
+
+	if (!error)
+		bpf_map_lookup_elem(&pl_flow_1, key);
+	return error;
+}
+
 static __always_inline long store_flow(__u8 where, __u8 proto, const struct pl_end *from, const struct pl_end *to,
 				       const struct pl_flow *flow, __u64 how)
 {
 	struct pl_tuple key;
 
 	key_of(where, proto, from, to, &key);
-	return bpf_map_update_elem(&pl_flow_1, &key, flow, how);
+	return insert_flow(&key, flow, how);
 }
 
 static __always_inline void forget_flow(__u8 where, __u8 proto, const struct pl_end *from, const struct pl_end *to)

@@ -151,12 +151,12 @@ VERIFIED_ALONE bool take_port(struct __sk_buff *skb, struct pl_flow *flow, __u8 
 	key_of(PL_COMES_IN, proto, &flow->backend, &flow->source, &answer);
 	if (has_socket(skb, &answer))
 		return false;
-	if (!bpf_map_update_elem(&pl_flow_1, &answer, flow, BPF_NOEXIST))
+	if (!insert_flow(&answer, flow, BPF_NOEXIST))
 		return true;
 	if (!is_vacant(&answer, pressed))
 		return false;
 	bpf_map_delete_elem(&pl_flow_1, &answer);
-	return !bpf_map_update_elem(&pl_flow_1, &answer, flow, BPF_NOEXIST);
+	return !insert_flow(&answer, flow, BPF_NOEXIST);
 }
 
 /* The mark of a backend that answers to source ports of this node: a key that no packet has, for it names no port. */

@@ -255,6 +255,7 @@ static __noinline void remember_fragment(const struct pl_tuple *tuple, __u32 id,
 
 	fragment_key(tuple, id, where, &key);
 	bpf_map_update_elem(&pl_frag_1, &key, &ports, BPF_ANY);
+	bpf_map_lookup_elem(&pl_frag_1, &key); /* see insert_flow() of flow.h */
 }
 
 static __noinline int recall_fragment(struct packet *packet, __u8 where)
