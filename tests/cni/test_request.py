@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import Any
 
 import pytest
@@ -90,7 +89,7 @@ def test_interfaces_and_containers_by_cni_s_own_rules(name: str) -> None:
         "/",
         "/etc/passwd",
         "/proc/self/ns/net",
-        f"/proc/{os.getpid()}/ns/net",
+        "/proc/thread-self/ns/net",
         "relative",
         "/run/netns/../../etc/passwd",
         "/run/netns/a b",
