@@ -118,6 +118,8 @@ class Reflector(Generic[T]):
                     self._before()
                 self._list()
                 self._well()
+            else:
+                self._reached()
             self._watch()
         except Cut:
             if time.monotonic() - began < self._timing.first:
@@ -172,6 +174,14 @@ class Reflector(Generic[T]):
         self._version = version
         if news:
             self._changed()
+
+    def _reached(self) -> None:
+        """Whether the server has come as far as what we know. Raises Trouble: after a backup was put back it has not.
+
+        A watch from a version of the future is not refused, and hears nothing; a list is, and one that selects nobody costs nothing.
+        """
+        fields = self.resource.fields if "metadata.name=" in self.resource.fields else "metadata.name=none"
+        self._api.get(self.resource.path, {"resourceVersion": self._version, "fieldSelector": fields, "limit": "1"})
 
     def _take(self, thing: Mapping[str, Any], items: dict[str, T], faults: dict[str, str]) -> None:
         """An object that cannot be read is as it was when it last could: one typing mistake must not take its routes away."""

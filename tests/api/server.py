@@ -33,7 +33,7 @@ class SmallApi:
         self.users: dict[str, User] = {"admin": User("admin")}  # by token
         self.admission: list[Admission] = []
         self.bookmarks = 60.0  # seconds
-        self.future = 0.05  # seconds before a version of the future is refused; a real one takes 3
+        self.future = 0.05  # seconds before a list of a version of the future is refused; a real one takes up to 3
         self.seen: Counter[str] = Counter()  # "watch nodes" → how often
         self.fault: Callable[[str], tuple[int, dict[str, str]] | None] = lambda what: None  # an answer of its own for a request
         self.slow = threading.Event()  # set while answers hang
@@ -151,7 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(401, "Unauthorized", "Unauthorized")
             target = api.kinds.target(parts.path)
             asked = _asked(self.command, target, query)
-            what = f"{asked.verb} {asked.resource}"
+            verb = "look" if asked.verb == "list" and query.get("resourceVersion") else asked.verb  # at what a cache has: costs nothing
+            what = f"{verb} {asked.resource}"
             api.seen[what] += 1
             if (fault := api.fault(what)) is not None:
                 raise _Fault(*fault)
@@ -224,6 +225,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _list(self, target: Target, query: dict[str, str]) -> Thing:
         store = self.server.api.store
         after, version = "", 0
+        asked = int(query.get("resourceVersion") or 0)
+        if asked > store.version:
+            time.sleep(self.server.api.future)
+            raise Refused(504, "Timeout", f"Timeout: Too large resource version: {asked}, current: {store.version}")
         if token := query.get("continue"):
             said = json.loads(base64.b64decode(token))
             after, version = said["after"], said["version"]
@@ -244,9 +249,6 @@ class _Handler(BaseHTTPRequestHandler):
         matches, collection = _matches(target, query), target.kind.collection
         after = int(query.get("resourceVersion") or 0)
         found: list[Event] = []
-        if after > api.store.version:
-            time.sleep(api.future)
-            raise Refused(504, "Timeout", f"Timeout: Too large resource version: {after}, current: {api.store.version}")
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
@@ -269,10 +271,10 @@ class _Handler(BaseHTTPRequestHandler):
                     if not found:
                         api.store.changed.wait(min(0.2, max(0.0, min(end, bookmark) - time.monotonic())))
                         found, newest = api.store.events(collection, after)
-                    after = newest
+                    after = max(after, newest)  # from a version of the future nothing is heard, nor is it refused
                 if time.monotonic() >= end:
                     break
-                if time.monotonic() >= bookmark and query.get("allowWatchBookmarks") and not found:
+                if time.monotonic() >= bookmark and query.get("allowWatchBookmarks") and not found and after <= api.store.version:
                     bookmark = time.monotonic() + api.bookmarks
                     self._say(
                         "BOOKMARK",
