@@ -16,7 +16,7 @@
 #define THIS_HOST 0 /* PACKET_HOST, linux/if_packet.h */
 #define DONT_FRAGMENT 0x4000
 #define HOPS 64
-#define QUOTED_MOST 120
+#define QUOTED_MOST 127 /* bytes of an IP header, its options and the transport's first ones: ones only, it masks */
 #define QUOTED_OF_TRANSPORT 8
 
 struct ethernet_header {
@@ -160,10 +160,14 @@ VERIFIED_ALONE int reset(struct __sk_buff *skb, const struct packet *packet)
 /* The sum of what is quoted, as it will be when it leaves. */
 static __always_inline int quoted_sum(struct __sk_buff *skb, const struct packet *packet, __u32 length, __u32 *sum)
 {
-	__u8 quoted[QUOTED_MOST] __attribute__((aligned(4))) = {};
+	__u8 quoted[QUOTED_MOST + 1] __attribute__((aligned(4))) = {};
 	struct udp_header udp;
 	__u16 whole;
 
+	barrier_var(length); /* compilers know that it is no more; the verifier has to see it */
+	length &= QUOTED_MOST;
+	if (length == 0)
+		return -1;
 	if (bpf_skb_load_bytes(skb, ETHERNET_LENGTH, quoted, length) || bpf_skb_load_bytes(skb, packet->transport, &udp, sizeof(udp)))
 		return -1;
 	*sum = sum_of(quoted, sizeof(quoted), *sum);

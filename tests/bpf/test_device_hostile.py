@@ -13,7 +13,7 @@ import pytest
 from tests.bpf import frames
 from tests.bpf.frames import ACK, ICMP, ICMPV6, MORE, SYN, TCP, UDP, ethernet, extension, fragment, icmp, ipv4, ipv6, routing, tcp, udp
 from tests.bpf.node import Endpoint
-from tests.bpf.site import FLOWS, IPV4, IPV6, MALFORMED, NO_BACKEND, NO_FIRST_FRAGMENT, Family, Site
+from tests.bpf.site import FLOWS, GOES_OUT, IPV4, IPV6, MALFORMED, NO_BACKEND, NO_FIRST_FRAGMENT, Family, Site
 from tests.bpf.talk import conversation, wait_until
 
 pytestmark = pytest.mark.kernel
@@ -276,6 +276,20 @@ def test_nothing_of_a_flood_of_fragments_is_believed_twice(site: Site) -> None:
         wait_until(lambda: site.dropped(NO_FIRST_FRAGMENT) == 1, "dropped")
         assert host.leaked() == []
     is_alive(site)
+
+
+def test_a_later_fragment_leaves_as_its_first_one_did(site: Site) -> None:
+    """Also when only what was noted where it comes in is left: never with the client's own address."""
+    front, backend = Endpoint(N4, PORT), Endpoint(IPV4.far[0], TARGET)
+    site.service(front, UDP, [backend])
+    whole, noted = udp(FOUR, PORTS, DATA * 2), site.maps["pl_frag_1"]
+    with ears(site) as host, site.listener("podb", IPV4, UDP, backend) as there:
+        send(site, [ipv4(*FOUR, UDP, whole[:72], fragment=MORE)], host)
+        for key in [key for key in noted if key[37] == GOES_OUT]:
+            del noted[key]
+        send(site, [ipv4(*FOUR, UDP, whole[72:], fragment=9)], host)
+        assert there.recv(1000) == DATA * 2
+    assert site.all_dropped() == {}
 
 
 def test_an_answer_of_its_own_is_not_mistaken(site: Site) -> None:
