@@ -20,6 +20,7 @@ pytestmark = pytest.mark.kernel
 
 FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=lambda family: family.name)
 PORT, TARGET, OPEN = 30080, 8080, 40404
+OWN = 50000  # an identification that no other test's fragments have
 UDP_NO_CHECK6_RX = 102  # include/uapi/linux/udp.h
 C4, N4, C6, N6 = IPV4.client, IPV4.node, IPV6.client, IPV6.node
 FOUR, SIX, PORTS = (C4, N4), (C6, N6), (5555, PORT)
@@ -284,10 +285,10 @@ def test_a_later_fragment_leaves_as_its_first_one_did(site: Site) -> None:
     site.service(front, UDP, [backend])
     whole, noted = udp(FOUR, PORTS, DATA * 2), site.maps["pl_frag_1"]
     with ears(site) as host, site.listener("podb", IPV4, UDP, backend) as there:
-        send(site, [ipv4(*FOUR, UDP, whole[:72], fragment=MORE)], host)
+        send(site, [ipv4(*FOUR, UDP, whole[:72], id=OWN, fragment=MORE)], host)
         for key in [key for key in noted if key[37] == GOES_OUT]:
             del noted[key]
-        send(site, [ipv4(*FOUR, UDP, whole[72:], fragment=9)], host)
+        send(site, [ipv4(*FOUR, UDP, whole[72:], id=OWN, fragment=9)], host)
         assert there.recv(1000) == DATA * 2
     assert site.all_dropped() == {}
 
