@@ -192,24 +192,33 @@ def _show(inputs: Inputs, plans: Sequence[Plan], against: str, form: str) -> Non
 def explain(file: str, query: str, node: str | None, facts: Sequence[str]) -> int:
     """Which line of network.yaml made this route, FDB entry or link, and how its values came about.
 
-    QUERY is any part of a line, or an address: then the routes towards it.
+    QUERY is any part of a line, or an address: then the routes towards it; else a name, default/web for a service.
     """
     from reconciler.engine.render import Renderer
+    from reconciler.engine.text import about
     from reconciler.kinds import all_kinds
 
     inputs = read_inputs(file, facts)
     name = this_node(inputs, node)
     found = offline_plan(inputs, name, Renderer(all_kinds(), unknown_allowed=True))
-    matching = [action for action in found.actions if any(query in text for text in (str(action.ref), *map(str, action.lines)))]
-    matching = matching or _towards(query, found)
+    texts = ((action, (str(action.ref), about(action), *map(str, action.lines))) for action in found.actions)
+    matching = [action for action, words in texts if any(query in text for text in words)]
+    matching = matching or _towards(query, found) or _named(query, found)
     if not matching:
         raise CannotGoOn([f"nothing that {name} should hold matches {query!r}; `plumbline plan {file} --node {name}` shows all of it"])
     for action in matching:
         for line in action.lines:
             screen.write(str(line))
+        if about(action):
+            screen.write(f"    {about(action)}")
         for origin in action.change.row.origin:
             screen.write(f"    {origin}" + (f"\n    because {origin.why}" if origin.why else ""))
     return 0
+
+
+def _named(query: str, plan: Plan) -> list[Action]:
+    """What is there for something of this name: a node, a pod's segment, a service."""
+    return [action for action in plan.actions if any(query in origin.what for origin in action.change.row.origin)]
 
 
 def _towards(query: str, plan: Plan) -> list[Action]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Action, Plan, Unknown, Verb
-from reconciler.engine.text import counts, visible
+from reconciler.engine.text import about, counts, visible
 
 _SIGN = {Verb.CREATE: "+", Verb.UPDATE: "~", Verb.DELETE: "-"}
 
@@ -17,7 +17,8 @@ def diff(plan: Plan, kinds: Kinds, title: str) -> str:
     """Every action as the attributes that it changes."""
     lines = [f"# {plan.node} · {title} · {counts(plan)}"]
     for action in plan.actions:
-        lines.append(f"{_SIGN[action.verb]} {action.ref}" + (f"   # {action.held}" if action.held else ""))
+        remarks = " · ".join(filter(None, (about(action), action.held)))
+        lines.append(f"{_SIGN[action.verb]} {action.ref}" + (f"   # {remarks}" if remarks else ""))
         lines += [f"    {line}" for line in changes(action, kinds)]
     lines += [f"! {conflict.reason}; {conflict.remedy}" for conflict in plan.conflicts]
     lines += [f"! could not be observed: {failure}" for failure in plan.failures]
@@ -36,7 +37,9 @@ def changes(action: Action, kinds: Kinds) -> Iterator[str]:
         before, after = getattr(old, name) if old is not None else None, getattr(new, name)
         if after is None or before == after:
             continue
-        if isinstance(after, bytes):
+        if isinstance(after, bytes) and about(action):  # told in words, and no text
+            yield f"{name}: {_shown(before)} → {_shown(after)}" if old is not None else f"{name}: {_shown(after)}"
+        elif isinstance(after, bytes):
             yield from _content(name, before, after, secret=bool(getattr(new, "secret", False)))
         elif hasattr(after, "_fields"):
             yield from _parts(name, before, after)
@@ -62,6 +65,8 @@ def _content(name: str, before: Any, after: bytes, *, secret: bool) -> Iterator[
 def _shown(value: Any) -> str:
     if value is None:
         return "(not there)"
+    if isinstance(value, bytes):
+        return value.hex(" ")
     if isinstance(value, Unknown) or value not in ("", ()):
         return str(value)
     return "(none)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reconciler.engine.model import Plan
+from reconciler.engine.text import about
 
 
 def plan_document(plan: Plan, against: str) -> dict[str, Any]:
@@ -18,7 +19,8 @@ def plan_document(plan: Plan, against: str) -> dict[str, Any]:
             {
                 "verb": action.verb.name.lower(),
                 "kind": action.change.kind,
-                "key": {name: value for name, value in action.change.row.key._asdict().items() if value not in ("", 0)},
+                "key": {name: _plain(value) for name, value in action.change.row.key._asdict().items() if value not in ("", 0)},
+                "about": about(action),
                 "lines": [str(line) for line in action.lines],
                 "files": [{"path": file.path, "mode": f"{file.mode:04o}"} for file in action.files],
                 "origin": [str(origin) for origin in action.change.row.origin],
@@ -31,3 +33,8 @@ def plan_document(plan: Plan, against: str) -> dict[str, Any]:
         "failures": list(plan.failures),
         "refusal": plan.refusal._asdict() if plan.refusal else None,
     }
+
+
+def _plain(value: Any) -> Any:
+    """Bytes as the lines have them: hexadecimal digits."""
+    return value.hex(" ") if isinstance(value, bytes) else value
