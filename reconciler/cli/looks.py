@@ -20,8 +20,8 @@ from reconciler.cli.options import api_of, facts_option, kubeconfig_option, node
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.kind import ObservationFailed, Scope
 from reconciler.engine.model import Seen, Wanted
-from reconciler.engine.serial import BadSnapshot, seen_document, seen_from
-from reconciler.facts.model import Host, HostRoute
+from reconciler.engine.serial import BadSnapshot, document_of, seen_document, seen_from, value_from
+from reconciler.facts.model import Host
 from reconciler.report import screen
 from reconciler.spec.load import load_spec
 from reconciler.spec.problems import SpecError
@@ -120,11 +120,19 @@ def snapshot_document(inputs: Inputs | None, node: str, root: str = "") -> dict[
     seen = Seen(
         {name: one._replace(rows=[row for row in one.rows if not getattr(row, "secret", False)]) for name, one in seen.observed.items()}
     )
-    return {**seen_document(seen, all_kinds()), "host": _host_document(host), "plumbline": __version__, "kernel": platform.release()}
+    return {**seen_document(seen, all_kinds()), "host": document_of(host), "plumbline": __version__, "kernel": platform.release()}
 
 
-def _host_document(host: Host | None) -> object:
-    return None if host is None else {**host._asdict(), "default_routes": [route._asdict() for route in host.default_routes]}
+def _host_from(document: object) -> Host | None:
+    """Raises ValueError."""
+    from reconciler.kinds import all_kinds
+
+    host = (
+        value_from(Host | None, document, all_kinds()) if document is None or (isinstance(document, dict) and "" in document) else document
+    )
+    if host is not None and not isinstance(host, Host):
+        raise BadSnapshot("what it says of the host is not as this plumbline writes it: take it anew with `plumbline snapshot`")
+    return host
 
 
 def read_snapshot(path: Path) -> tuple[Seen, Host | None]:
@@ -134,9 +142,6 @@ def read_snapshot(path: Path) -> tuple[Seen, Host | None]:
     try:
         document = json.loads(path.read_bytes())
         seen = seen_from(document, all_kinds())
-        said = document.get("host")
-        if said is None:
-            return seen, None
-        return seen, Host(**{**said, "default_routes": tuple(HostRoute(**route) for route in said["default_routes"])})
+        return seen, _host_from(document.get("host"))
     except (OSError, ValueError, TypeError, KeyError, BadSnapshot, ObservationFailed) as error:
         raise CannotGoOn([f"{path}: {error}"]) from None

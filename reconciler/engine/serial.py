@@ -1,10 +1,11 @@
-"""Rows as JSON and back, for snapshots: by the fields of their NamedTuples. Pure."""
+"""Rows and facts as JSON and back, for snapshots: by the fields of their NamedTuples. Pure."""
 
 from __future__ import annotations
 
 import base64
 import types
 import typing
+from collections import abc
 from collections.abc import Mapping
 from typing import Any
 
@@ -39,6 +40,16 @@ def seen_from(document: Mapping[str, Any], kinds: Kinds) -> Seen:
     return Seen({**{name: Observed([]) for name in kinds}, **observed})
 
 
+def document_of(value: Any) -> Any:
+    """A NamedTuple with all that is in it, rows too, as JSON values."""
+    return _plain(value)
+
+
+def value_from(hint: Any, document: Any, kinds: Kinds) -> Any:
+    """The same back, of the type that it was. Raises ValueError, TypeError or KeyError."""
+    return _row(hint, document, {kind.row.__name__: kind.row for kind in kinds.values()})
+
+
 def _plain(value: Any) -> Any:
     if hasattr(value, "_fields"):
         document = {name: _plain(getattr(value, name)) for name in value._fields if name != "origin"}
@@ -47,24 +58,43 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
     return value
 
 
-def _row(hint: Any, value: Any) -> Any:
-    """A value of the type that a field's annotation names."""
+_NO_ROWS: Mapping[str, Any] = {}
+
+
+def _row(hint: Any, value: Any, rows: Mapping[str, Any] = _NO_ROWS) -> Any:
+    """A value of the type that a field's annotation names; where it is Any, a row of `rows`."""
     if isinstance(value, Mapping) and "base64" in value:
         return base64.b64decode(value["base64"])
+    if isinstance(value, Mapping) and "" in value:
+        return _tuple(hint, value, rows)
     if isinstance(value, Mapping):
-        name = value.get("")
-        chosen = next((one for one in _alternatives(hint) if hasattr(one, "_fields") and one.__name__ == name), None)
-        if chosen is None:
-            raise ValueError(f"{name} is no part of a row")
-        hints = typing.get_type_hints(chosen)
-        return chosen(**{field: _row(hints[field], one) for field, one in value.items() if field})
+        inner = next((typing.get_args(one)[1] for one in _alternatives(hint) if typing.get_origin(one) is abc.Mapping), None)
+        if inner is None:
+            raise ValueError("a mapping is no part of a row")
+        return {name: _row(inner, one, rows) for name, one in value.items()}
     if isinstance(value, list):
         inner = next((typing.get_args(one)[0] for one in _alternatives(hint) if typing.get_origin(one) is tuple), Any)
-        return tuple(_row(inner, one) for one in value)
+        return tuple(_row(inner, one, rows) for one in value)
     return value
+
+
+def _tuple(hint: Any, value: Mapping[str, Any], rows: Mapping[str, Any]) -> Any:
+    """A NamedTuple, by its name."""
+    name = value[""]
+    chosen = (
+        rows.get(name)
+        if hint is Any
+        else next((one for one in _alternatives(hint) if hasattr(one, "_fields") and one.__name__ == name), None)
+    )
+    if chosen is None:
+        raise ValueError(f"{name} is no part of a row")
+    hints = typing.get_type_hints(chosen)
+    return chosen(**{field: _row(hints[field], one, rows) for field, one in value.items() if field})
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:

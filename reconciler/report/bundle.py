@@ -22,9 +22,8 @@ Comments of network.yaml are taken out too, and of Kubernetes objects everything
 that was taken out reads REDACTED; each WireGuard key, public ones too, is replaced by another that nothing leads back
 from, the same one everywhere. What is left in: names and addresses of nodes and pods, interfaces, routes, rules, labels.
 Read it before you send it.
-
-Look at it again with:  plumbline plan {config}{facts} --node {node} --snapshot snapshot.json
 """
+_AGAIN = "\nLook at it again with:  plumbline plan {config}{facts} --node {node} --snapshot snapshot.json\n"
 
 
 class Piece(NamedTuple):
@@ -69,9 +68,8 @@ class Bundle:
         config = next((name for name in sorted(has) if name.startswith("config/")), "network.yaml")
         config = "config" if sum(name.startswith("config/") for name in has) > 1 else config
         facts = " --facts facts.json" if "facts.json" in has else ""
-        return self._redactor.text(
-            _ABOUT.format(node=node, when=when, inside=inside, left_out=left_out, taken=taken, config=config, facts=facts)
-        )
+        again = _AGAIN.format(config=config, facts=facts, node=node) if {"plan.txt", "snapshot.json"} <= has else ""
+        return self._redactor.text(_ABOUT.format(node=node, when=when, inside=inside, left_out=left_out, taken=taken) + again)
 
     def packed(self, folder: str, node: str, when: str, seconds: float) -> bytes:
         """The archive, everything below one folder. `seconds`: since the epoch, of its files."""

@@ -11,8 +11,11 @@ import yaml
 
 import reconciler.kinds
 from reconciler.cli.inputs import compiled, read_inputs
+from reconciler.cli.looks import read_snapshot
+from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.model import Observed, Seen
-from reconciler.engine.serial import BadSnapshot, seen_document, seen_from
+from reconciler.engine.serial import BadSnapshot, document_of, seen_document, seen_from, value_from
+from reconciler.facts.model import Device, Host, HostRoute, Manager
 from reconciler.kinds import all_kinds
 from tests.rows import build
 
@@ -89,6 +92,48 @@ def test_failures_and_bytes_are_kept() -> None:
 def test_what_is_no_snapshot_is_told(document: Any, told: str) -> None:
     with pytest.raises(BadSnapshot, match=told):
         seen_from(document, KINDS)
+
+
+def test_the_facts_of_a_host_come_back_with_the_rows_that_are_in_them() -> None:
+    """Its devices are rows of several kinds, and the plan of an underlay is made of them."""
+    device = Device(
+        *(plain(CASES[name]) for name in ("link", "address", "route", "neighbour")),
+        ("12",),
+        {"ipv4.rp_filter": "2"},
+        "1",
+        (Manager("dhcpcd", "pid 7", "end it"),),
+    )
+    for link in device.link:
+        one = device._replace(
+            link=link, addresses=tuple(device.addresses), routes=tuple(device.routes), neighbours=tuple(device.neighbours)
+        )
+        host = Host(
+            "eth0",
+            1500,
+            (HostRoute(4, "10.0.0.1", "eth0", "dhcp"),),
+            False,
+            "/root",
+            {"eth0": one},
+            {"default/a": "ns"},
+            {"stub": "ab"},
+            ("eth0",),
+            ("10.0.0.2",),
+            7,
+        )
+        back = value_from(Host | None, json.loads(json.dumps(document_of(host))), KINDS)
+        assert back == host
+        assert _types(back) == _types(host)
+    assert value_from(Host | None, json.loads(json.dumps(document_of(None))), KINDS) is None
+
+
+@pytest.mark.parametrize(
+    "host", [{"uplink": "eth0", "mtu": 1500, "default_routes": []}, [], "eth0", {"": "Device"}, {"": "Host", "colour": "red"}]
+)
+def test_a_host_that_is_none_is_told(tmp_path: Path, host: Any) -> None:
+    path = tmp_path / "snapshot.json"
+    path.write_text(json.dumps({**seen_document(Seen({}), KINDS), "host": host}))
+    with pytest.raises(CannotGoOn, match=r"snapshot.json: "):
+        read_snapshot(path)
 
 
 def _types(value: Any) -> Any:

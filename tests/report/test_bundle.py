@@ -349,21 +349,33 @@ def test_secrets_everywhere_and_none_of_them_in_the_bundle(netns: str, tmp_path:
     assert "10.244.1.5" in inside["facts.json"]
 
 
+UNDERLAY = """\
+apiVersion: plumbline.dev/v1alpha1
+kind: ClusterNetwork
+nodes: {n1: {address: 10.0.1.11/24, interface: eth0}}
+underlay: {breth0: {uplink: eth0}}
+"""
+
+
 @pytest.mark.kernel
-def test_a_bundle_is_a_test_case(netns: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", [SPEC, UNDERLAY], ids=["fabric", "underlay"])
+def test_a_bundle_is_a_test_case(netns: str, tmp_path: Path, spec: str) -> None:
     """What was planned on the node is planned again from what is in it."""
     uplink()
     file = tmp_path / "network.yaml"
-    file.write_text(SPEC)
+    file.write_text(spec)
     sh("ip link add plumb9 group 94 type bridge; ip route add blackhole 10.99.0.0/16 proto 94")
     out = tmp_path / "b.tar.gz"
-    plumbline("bundle", "--config", str(file), "--node", "n1", "--root", str(tmp_path / "root"), "--out", str(out))
+    plumbline(
+        "bundle", "--config", str(file), "--node", "n1", "--root", str(tmp_path / "root"), "--url", "http://127.0.0.1:1", "--out", str(out)
+    )
     with tarfile.open(out) as archive:
         archive.extractall(tmp_path / "there", filter="data")
     [folder] = (tmp_path / "there").iterdir()
     again = plumbline("plan", str(folder / "config/network.yaml"), "--node", "n1", "--snapshot", str(folder / "snapshot.json")).stdout
     planned = (folder / "plan.txt").read_text()
     assert "ip route del blackhole 10.99.0.0/16" in planned
+    assert ("ip addr del 10.0.1.11/24 dev eth0" in planned) == (spec == UNDERLAY)
     assert [line for line in again.splitlines() if line[:1] in "+-~?!"] == [line for line in planned.splitlines() if line[:1] in "+-~?!"]
     assert "left out: status.json" in (folder / "README.txt").read_text(), "no daemon runs here"
 
