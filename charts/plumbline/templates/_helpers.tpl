@@ -96,6 +96,7 @@ capabilities:
 {{- end }}
 {{- if .Values.features.services }}
 - {name: bpffs, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer}
+- {name: cgroup, mountPath: /sys/fs/cgroup, readOnly: true} # the host's root of all processes, not the container's own
 {{- end }}
 {{- if .Values.features.segments }}
 - {name: netns, mountPath: /run/netns, mountPropagation: HostToContainer, readOnly: true}
@@ -154,6 +155,8 @@ volumeMounts:
 {{- if .Values.features.services }}
 - name: bpffs
   hostPath: {path: /sys/fs/bpf, type: Directory}
+- name: cgroup
+  hostPath: {path: /sys/fs/cgroup, type: Directory}
 {{- end }}
 {{- if .Values.features.segments }}
 - name: netns
