@@ -212,10 +212,16 @@ def ask(client: socket.socket, front: Endpoint, length: int) -> None:
     client.recv(1)
 
 
-@pytest.mark.vm
 @FAMILIES
 @PROTOCOLS
-@pytest.mark.parametrize("offloads", [ALL, NONE, ALL_BUT_THE_NODE], ids=["offloads", "no-offloads", "not-the-node's"])
+@pytest.mark.parametrize(
+    "offloads",
+    [
+        pytest.param(ALL, id="offloads"),
+        pytest.param(NONE, id="no-offloads"),
+        pytest.param(ALL_BUT_THE_NODE, id="not-the-node's", marks=pytest.mark.vm),
+    ],
+)
 @pytest.mark.parametrize("asking", ["client", "poda"], ids=["by-nic", "by-bridge"])
 def test_without_backends_it_is_refused(site: Site, family: Family, proto: int, offloads: Sequence[str], asking: str) -> None:
     site.offloads(offloads)

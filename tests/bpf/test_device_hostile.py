@@ -20,6 +20,7 @@ pytestmark = pytest.mark.kernel
 
 FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=lambda family: family.name)
 PORT, TARGET, OPEN = 30080, 8080, 40404
+NOBODYS = "10.244.2.99"
 OWN = 50000  # an identification that no other test's fragments have
 UDP_NO_CHECK6_RX = 102  # include/uapi/linux/udp.h
 C4, N4, C6, N6 = IPV4.client, IPV4.node, IPV6.client, IPV6.node
@@ -268,7 +269,7 @@ def test_foreign_filters_on_the_same_hook_still_run(site: Site, direction: str) 
 
 def test_nothing_of_a_flood_of_fragments_is_believed_twice(site: Site) -> None:
     """First fragments fill their map; a later one whose first was pushed out is dropped, not given to the host."""
-    serve(site)
+    site.service(Endpoint(N4, PORT), UDP, [Endpoint(NOBODYS, TARGET)])  # no pod's memory is to be full of them
     with ears(site) as host:
         firsts = [ipv4(*FOUR, UDP, DATAGRAM4, id=number, fragment=MORE) for number in range(1, 4000)]
         send(site, firsts, host)
@@ -276,6 +277,7 @@ def test_nothing_of_a_flood_of_fragments_is_believed_twice(site: Site) -> None:
         send(site, [later], host)
         wait_until(lambda: site.dropped(NO_FIRST_FRAGMENT) == 1, "dropped")
         assert host.leaked() == []
+    serve(site)
     is_alive(site)
 
 
