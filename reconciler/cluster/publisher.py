@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import tenacity
 
 from reconciler.cluster.known import Report
-from reconciler.cluster.transport import APPLY_PATCH, MERGE_PATCH, Api, Trouble
+from reconciler.cluster.transport import APPLY_PATCH, MERGE_PATCH, Api, Trouble, no_mistake_ends_it
 
 GROUP = "plumbline.dev/v1alpha1"
 NODE_NETWORKS = f"/apis/{GROUP}/nodenetworks"
@@ -100,7 +100,7 @@ class Publisher:
             self._news.clear()
             self._urgent.clear()
             try:
-                retrying(self._write)
+                retrying(self._safe_write)
             except tenacity.RetryError:
                 return
             if self._silent:
@@ -114,6 +114,11 @@ class Publisher:
             more = "; is the CRD installed? (charts/plumbline/crds)" if isinstance(error, Trouble) and error.status == 404 else ""
             self._report(NODE_NETWORKS, f"{error}{more}")
             self._silent = True
+
+    def _safe_write(self) -> None:
+        """Raises Trouble, and nothing else."""
+        with no_mistake_ends_it(NODE_NETWORKS):
+            self._write()
 
     def _write(self) -> None:
         """Raises Trouble."""

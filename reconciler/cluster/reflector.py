@@ -18,7 +18,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import tenacity
 
 from reconciler.cluster.known import Known, Report
-from reconciler.cluster.transport import Api, Cut, Stream, Trouble
+from reconciler.cluster.transport import Api, Cut, Stream, Trouble, no_mistake_ends_it
 
 T = TypeVar("T")
 
@@ -105,7 +105,12 @@ class Reflector(Generic[T]):
                 before_sleep=self._say,
             )
             with suppress(tenacity.RetryError):
-                retrying(self._turn)
+                retrying(self._safe_turn)
+
+    def _safe_turn(self) -> None:
+        """Raises Trouble, and nothing else: who is deaf must at least say so."""
+        with no_mistake_ends_it(self.resource.path):
+            self._turn()
 
     def _turn(self) -> None:
         """A list where one is needed, and a watch until it ends. Raises Trouble; comes back where the next turn may begin at once."""

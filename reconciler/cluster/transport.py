@@ -10,7 +10,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
@@ -35,6 +35,17 @@ class Trouble(Exception):
     def gone(self) -> bool:
         """What we know is too old to go on from, or newer than all that the server has: only a new list helps."""
         return self.status == 410 or self.reason == "Expired" or "Too large resource version" in str(self)
+
+
+@contextmanager
+def no_mistake_ends_it(what: str) -> Iterator[None]:
+    """For what must go on whatever happens: a mistake of ours becomes Trouble, and is tried again like any other."""
+    try:
+        yield
+    except Trouble:
+        raise
+    except Exception as error:
+        raise Trouble(f"{what}: a mistake in plumbline, {type(error).__name__}: {error}") from error
 
 
 class Cut(Trouble):
@@ -104,23 +115,31 @@ class Api:
     def close(self) -> None:
         self._pool.clear()
 
-    def _connect(self) -> tuple[Any, Any]:
+    def _configured(self) -> Any:
+        """Raises NoAccess."""
         from kubernetes.client import Configuration
-        from kubernetes.client.rest import RESTClientObject
 
         configuration = Configuration()
         if self._access.kubeconfig:
             from kubernetes import config
+            from yaml import YAMLError
 
             load: Any = config.load_kube_config  # without types
             try:
                 load(self._access.kubeconfig, client_configuration=configuration)
-            except (config.ConfigException, OSError, ValueError, TypeError) as error:
-                raise NoAccess(f"{self._access.kubeconfig}: {error}") from None
+            except (config.ConfigException, YAMLError, OSError, ValueError, TypeError) as error:
+                raise NoAccess(f"{self._access.kubeconfig}: {' '.join(str(error).split())}") from None
         elif self._access.authority is not None:
             configuration.ssl_ca_cert = str(self._access.authority)
         configuration.keep_alive = True
         configuration.connection_pool_maxsize = 16
+        return configuration
+
+    def _connect(self) -> tuple[Any, Any]:
+        """Raises NoAccess."""
+        from kubernetes.client.rest import RESTClientObject
+
+        configuration = self._configured()
         try:
             return configuration, RESTClientObject(configuration).pool_manager
         except OSError as error:
@@ -142,10 +161,17 @@ class Api:
         except (HTTPError, OSError, ssl.SSLError) as error:
             raise self._no_answer(error) from None
         if answer.status == 401:
-            self._token.again()
+            self._log_in_again()
         if not 200 <= answer.status < 300:
             raise self._refused(answer, path)
         return answer
+
+    def _log_in_again(self) -> None:
+        """Read anew who we are: a token's file, a kubeconfig."""
+        self._token.again()
+        if self._access.kubeconfig:
+            with suppress(NoAccess), self._lock:
+                self._configuration = self._configured()
 
     def _authorization(self) -> dict[str, str]:
         if self._access.token is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -39,7 +38,6 @@ class ClusterView:
         self._api, self._node, self._changed, self._report, self._timing = api, node, changed, report, timing
         self._watches: dict[Resource[Any] | tuple[str, ...], Reflector[Any]] = {}
         self._identity = ""
-        self._lock = threading.Lock()
 
     def select(self, spec: ClusterNetwork) -> None:
         """Watch what this spec makes use of, and nothing else."""
@@ -90,7 +88,7 @@ class ClusterView:
 
     def known(self) -> list[Known[Any]]:
         """Each watch by itself."""
-        return [watch.known() for watch in self._watches.values()]
+        return [watch.known() for watch in list(self._watches.values())]  # other threads ask too
 
     def close(self) -> None:
         end(self._watches.values())

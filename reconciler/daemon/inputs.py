@@ -77,6 +77,11 @@ class FileInputs(NamedTuple):
         return wire(self.loaded.spec)
 
     @property
+    def served(self) -> int | None:
+        """How many services there are; None where nobody said."""
+        return None if self.facts.services is None else len(self.facts.services)
+
+    @property
     def needs_uplink(self) -> bool:
         return self.loaded.spec.fabric is not None or self.loaded.spec.cni is not None
 
@@ -154,6 +159,9 @@ class Teller(Protocol):
     def texts(self) -> Texts | None:
         """network.yaml; None: files hold it. Raises Rejected."""
 
+    def parsed(self, texts: Texts) -> Loaded:
+        """The same as before where the texts are: objects change more often than network.yaml. Raises SpecError."""
+
     def told(self, loaded: Loaded) -> Told:
         """What there is of all that this spec makes use of. Raises Rejected."""
 
@@ -176,7 +184,7 @@ def _load(settings: Settings, known: KnownNodes | None, teller: Teller | None) -
         texts = teller.texts() if teller else None
         if texts is None and settings.config is not None:
             texts = tuple(read_texts(settings.config))
-        loaded = load_texts(texts or ())
+        loaded = teller.parsed(texts or ()) if teller else load_texts(texts or ())
         objects = [thing for path in settings.facts for thing in read_manifests(path)]
         nodes, wrong = nodes_of(objects, known)
         pods, wrong_pods = pods_of(objects)

@@ -14,7 +14,7 @@ from reconciler.daemon.controller import Rejected
 from reconciler.daemon.inputs import FileInputs, Texts, Told, unpack_inputs
 from reconciler.daemon.settings import Settings
 from reconciler.facts.model import Facts
-from reconciler.spec.load import Loaded, load_spec
+from reconciler.spec.load import Loaded, load_spec, load_texts
 from reconciler.spec.problems import SpecError
 
 CONFIGMAP = "configmap"
@@ -27,6 +27,7 @@ class Live:
     def __init__(self, settings: Settings, api: Api, report: Report, timing: Timing = Timing()) -> None:
         self._settings, self._api, self._report, self._timing = settings, api, report, timing
         self._kept: FileInputs | None = None
+        self._parsed: tuple[Texts, Loaded] | None = None
         self._view: ClusterView | None = None
         self._configmap: Reflector[Texts] | None = None
 
@@ -87,6 +88,11 @@ class Live:
         if not known.values[0]:
             raise Rejected((f"configmap {name}: holds no key that ends in .yaml; put network.yaml there",))
         return known.values[0]
+
+    def parsed(self, texts: Texts) -> Loaded:
+        if self._parsed is None or self._parsed[0] != texts:
+            self._parsed = texts, load_texts(texts)
+        return self._parsed[1]
 
     def told(self, loaded: Loaded) -> Told:
         self._reach(loaded)

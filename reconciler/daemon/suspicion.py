@@ -20,6 +20,10 @@ class Inventory(Protocol):
     @property
     def limits(self) -> Limits: ...
     @property
+    def served(self) -> int | None:
+        """How many services there are; None where nobody said."""
+
+    @property
     def rollout(self) -> Rollout: ...
     @property
     def wire(self) -> Mapping[str, int]:
@@ -39,6 +43,8 @@ def suspicion(before: Inventory, now: Inventory, this: str) -> str:
         reasons.append(
             f"it leaves out {len(gone)} of the other {len(peers)} nodes ({_some(gone)}); limits.maxDeletes is {now.limits.share:.0%}"
         )
+    if before.served and now.served == 0:
+        reasons.append(f"it knows none of the {before.served} services any more, and every cluster has its own API's")
     if not now.rollout.allow_partition and (parted := partition(before.wire, now.wire)):
         reasons.append(f"{parted}; say rollout.allowPartition: true to have it all the same")
     return "; ".join(reasons)

@@ -338,3 +338,32 @@ def test_a_selected_object_comes_and_goes(server: SmallApi, api: Api) -> None:
     finally:
         reflector.stop()
         reflector.join()
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.SystemTimeWarning")
+def test_a_clock_that_jumps_moves_nothing(
+    server: SmallApi, api: Api, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.put(NODES, node("n1"))
+    seen = watch(api)
+    seen.until(lambda: server.seen["watch nodes"] == 1)
+    real = time.time
+    for years in (-10, 10):
+        monkeypatch.setattr(time, "time", lambda years=years: real() + years * 31_536_000)
+        with server.down():
+            seen.until(lambda: bool(seen.reflector.known().trouble))
+        server.put(NODES, node(f"n{years + 20}"))
+        seen.until(lambda years=years: f"n{years + 20}" in (seen.names or ()) and not seen.reflector.known().trouble)  # type: ignore[misc]
+    assert server.seen["list nodes"] == 1
+
+
+def test_a_mistake_of_ours_makes_it_neither_deaf_nor_dumb(
+    server: SmallApi, api: Api, watch: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.put(NODES, node("n1"))
+    with monkeypatch.context() as wrong:
+        wrong.setattr("reconciler.cluster.resources.parse_node", lambda thing: {}["a mistake"])
+        seen = watch(api)
+        seen.until(lambda: "a mistake in plumbline, KeyError" in seen.reflector.known().trouble)
+        assert seen.names is None
+    seen.until(lambda: seen.names == ["n1"])

@@ -48,6 +48,7 @@ class Made(NamedTuple):
     pod_netns: str = "auto"
     services: None = None
     devices: tuple[str, ...] = ()
+    served: int | None = None
     rollout: Rollout = Rollout()
     wire: Mapping[str, int] = {}
 

@@ -73,3 +73,11 @@ def test_what_goes_over_the_wire() -> None:
         "fabric.overlay.vni": 4096, "fabric.overlay.port": 8472, "segments.a.vni": 7, "segments.b.vni": 8, "segments.b.port": 4790,
     }  # fmt: skip
     assert wire(load_text(head + "fabric: {mode: direct}\n").spec) == {}
+
+
+def test_services_that_are_all_gone_at_once() -> None:
+    why = suspicion(TEN._replace(served=40), TEN._replace(served=0), "n1")
+    assert "none of the 40 services" in why
+    assert not suspicion(TEN._replace(served=40), TEN._replace(served=None), "n1"), "nobody said so"
+    assert not suspicion(TEN._replace(served=40), TEN._replace(served=1), "n1")
+    assert not suspicion(TEN._replace(served=0), TEN._replace(served=0), "n1")
