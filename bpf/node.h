@@ -8,9 +8,8 @@
 #define AF_INET 2
 #define AF_INET6 10
 
-/* linux/bpf.h of 6.7; older headers lack them, older kernels refuse the second one */
-#define FIB_LOOKUP_SKIP_NEIGHBOUR (1U << 2)
-#define FIB_LOOKUP_SOURCE (1U << 4)
+/* linux/bpf.h of 6.3 and 6.7: skip the neighbour, tell the source. Older kernels refuse to look up, and are told by that. */
+#define SOURCE_OF_OUTPUT (BPF_FIB_LOOKUP_OUTPUT | 1U << 2 | 1U << 4)
 
 #define PORTS_TRIED 32
 #define PORTS_TRIED_PRESSED 16 /* from this one on, ports of flows that are closing will do */
@@ -29,7 +28,7 @@ static __always_inline int look_up_route(struct __sk_buff *skb, const struct pl_
 		if (from)
 			__builtin_memcpy(route->ipv6_src, from->bytes, sizeof(from->bytes));
 	}
-	return bpf_fib_lookup(skb, route, sizeof(*route), flags | FIB_LOOKUP_SKIP_NEIGHBOUR);
+	return bpf_fib_lookup(skb, route, sizeof(*route), flags);
 }
 
 /* Whether a packet that comes in goes no further than this node. */
@@ -49,7 +48,7 @@ static __noinline bool source_address(struct __sk_buff *skb, const struct pl_add
 {
 	struct bpf_fib_lookup route = {};
 
-	if (look_up_route(skb, 0, to, &route, BPF_FIB_LOOKUP_OUTPUT | FIB_LOOKUP_SOURCE) != BPF_FIB_LKUP_RET_SUCCESS)
+	if (look_up_route(skb, 0, to, &route, SOURCE_OF_OUTPUT) != BPF_FIB_LKUP_RET_SUCCESS)
 		return false;
 	if (route.family == AF_INET) {
 		pl_set_ipv4(source, route.ipv4_src);
