@@ -92,26 +92,62 @@ static __always_inline void pl_count(__u32 id, __u64 connections, __u64 packets,
 		__sync_fetch_and_add(&count->bytes, bytes);
 }
 
-/* False: no service is reached there. */
-static __always_inline bool pl_find(const struct pl_front *front, struct pl_service *service)
-{
-	const struct pl_service *found = bpf_map_lookup_elem(&pl_front_1, front);
+/*
+ * Reading rows. An element of a hash that is replaced or removed is given to another key at once, while whoever has
+ * looked it up may still be copying: what was copied counts only if the element is still the one of this key, and still
+ * says the same. A row that changes quicker than it is read, several times in a row, is read as it comes.
+ */
+#define PL_TRIES 5
 
-	if (!found)
-		return false;
-	*service = *found;
-	return true;
+#ifndef PL_PAUSE
+#define PL_PAUSE(try) /* where tests wait, for the row to be replaced meanwhile */
+#endif
+
+static __always_inline bool pl_same(const void *one, const void *other, __u32 size)
+{
+	const __u32 *a = one, *b = other;
+	__u32 differs = 0;
+
+#pragma unroll
+	for (__u32 word = 0; word < size / sizeof(*a); word++)
+		differs |= a[word] ^ b[word];
+	return differs == 0;
 }
 
-static __always_inline bool pl_backend_at(__u32 id, __u32 slot, struct pl_backend *backend)
+/* False: no service is reached there. */
+static __noinline bool pl_find(const struct pl_front *front, struct pl_service *service)
+{
+	const struct pl_service *found = bpf_map_lookup_elem(&pl_front_1, front), *before;
+
+	__builtin_memset(service, 0, sizeof(*service)); /* else compilers carry along what was never set */
+#pragma clang loop unroll(disable)
+	for (int try = 0; try < PL_TRIES && found; try++) {
+		PL_PAUSE(try);
+		*service = *found;
+		before = found;
+		found = bpf_map_lookup_elem(&pl_front_1, front);
+		if (found == before && pl_same(found, service, sizeof(*service)))
+			break;
+	}
+	return found;
+}
+
+static __noinline bool pl_backend_at(__u32 id, __u32 slot, struct pl_backend *backend)
 {
 	struct pl_slot key = { .id = id, .slot = slot };
-	const struct pl_backend *found = bpf_map_lookup_elem(&pl_back_1, &key);
+	const struct pl_backend *found = bpf_map_lookup_elem(&pl_back_1, &key), *before;
 
-	if (!found)
-		return false;
-	*backend = *found;
-	return true;
+	__builtin_memset(backend, 0, sizeof(*backend));
+#pragma clang loop unroll(disable)
+	for (int try = 0; try < PL_TRIES && found; try++) {
+		PL_PAUSE(try);
+		*backend = *found;
+		before = found;
+		found = bpf_map_lookup_elem(&pl_back_1, &key);
+		if (found == before && pl_same(found, backend, sizeof(*backend)))
+			break;
+	}
+	return found;
 }
 
 struct pl_search {

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import shutil
+import signal
 import struct
 import threading
 from collections.abc import Iterator
@@ -12,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.bpf.ends import IPV4, IPV6, MAPPED, WAYS, Backends, Way, add_addresses, backends, client
-from tests.bpf.node import FIRST, TCP, UDP, Endpoint, Loaded, Node
+from tests.bpf.node import FIRST, TCP, UDP, Endpoint, Loaded, Node, attached, backend, loaded
 from tests.bpf.objects import SOCKET_ARRAYS, SOCKET_HOOKS, TREE, MapType, build, create_maps, load, run
 from tests.bpf.pinned import Map
 
@@ -168,3 +172,41 @@ def test_somebody_elses_program_runs_beside_ours(here: Node, served: tuple[Backe
     with client(IPV4, TCP) as one:
         one.connect(IPV4.backends[0])
     assert foreign.passed == 3
+
+
+@contextlib.contextmanager
+def replacing(rows: Map, *entries: tuple[bytes, bytes]) -> Iterator[None]:
+    """Another process that writes the same rows again and again: each gets the element that the one before has left."""
+    child = os.fork()
+    if child == 0:
+        try:
+            while True:
+                for key, value in entries:
+                    rows[key] = value
+        finally:
+            os._exit(1)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_rows_that_are_replaced_while_they_are_read_are_not_mixed_up(
+    pins: Path, objects: Path, cgroups: Path, netns: str, tmp_path: Path
+) -> None:
+    """Programs that wait in the middle of reading, and a neighbour's row that takes the place of the one they read."""
+    build("sock", folder=tmp_path, options=f"-Ibpf -include {TREE}/tests/bpf/slow.h")
+    shutil.copy(objects / "stub.o", tmp_path)
+    add_addresses()
+    with loaded(pins / "slow", tmp_path) as programs, attached(programs, cgroups, netns) as node:
+        node.service("10.96.0.10", PORT, UDP, IPV4.backends[:1])
+        node.service("10.96.0.11", PORT, UDP, IPV4.backends[1:2])
+        for name in ("pl_front_1", "pl_back_1"):
+            rows = node.maps[name]
+            with replacing(rows, *((key, rows[key]) for key in rows)):
+                for _ in range(400):
+                    with client(IPV4, UDP) as one:
+                        one.connect(("10.96.0.10", PORT))
+        asked = {key[8:26] for key in node.maps["pl_sockrev_1"]}
+        assert asked == {backend(*IPV4.backends[0])[:18]}
