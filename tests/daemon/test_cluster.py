@@ -17,6 +17,7 @@ from tests.api.certificates import Certificates
 from tests.api.conftest import certificates
 from tests.api.server import SmallApi
 from tests.cluster.objects import node
+from tests.confirm.made import cut_off_able
 from tests.daemon.process import HERE, Daemon, held
 from tests.namespaces import sh
 
@@ -78,6 +79,11 @@ class Cluster:
         """What this node says of itself."""
         said: dict[str, Any] = (self.api.get(f"{NODE_NETWORKS}/n1") or {}).get("status", {})
         return {**said, "conditions": {one["type"]: one for one in said.get("conditions", [])}}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        found: dict[str, str] = (self.api.get(f"{NODE_NETWORKS}/n1") or {"metadata": {}})["metadata"].get("labels") or {}
+        return found
 
     def network(self, text: str) -> None:
         self.api.put(CONFIGMAPS, {"metadata": {"name": "network"}, "data": {"network.yaml": text}})
@@ -277,6 +283,43 @@ def test_what_another_node_had_to_undo_is_not_begun(cluster: Cluster) -> None:
     assert (held(), sh("sysctl -n net.core.somaxconn").strip()) != (good, "4099")
     cluster.config.write_text(text + "# another one\n")
     daemon.until(daemon.ready)
+
+
+HEAD = """\
+apiVersion: plumbline.dev/v1alpha1
+kind: ClusterNetwork
+nodes: {n1: {address: 192.0.2.10/24, interface: eth0}}
+confirm: {timeout: 5s}
+"""
+CUT = HEAD + "resources: {route: {cut: {dst: 0.0.0.0/0, via: 192.0.2.99, dev: eth0, metric: 50}}}\n"
+
+
+def test_what_was_undone_here_is_told_and_not_begun_again_when_a_node_joins(tmp_path: Path, certificates: Certificates) -> None:
+    with cut_off_able():
+        sh("ip link set lo up")
+        cluster = Cluster(tmp_path, certificates)
+        cluster.config.write_text(HEAD)
+        daemon = cluster.start()
+        try:
+            daemon.until(daemon.ready)
+            before = sh("ip route")
+            cluster.config.write_text(CUT)
+            label = hashlib.sha256(CUT.encode()).hexdigest()[:32]
+            daemon.until(lambda: cluster.labels.get(ROLLED_BACK) == label, 40)
+            daemon.until(lambda: cluster.word["conditions"]["RolledBack"]["status"] == "True")
+            assert sh("ip route") == before
+            tried = len(daemon.logged("content in force"))
+            cluster.api.put(NODES, peer(4))
+            daemon.until(lambda: {one["name"]: one["objects"] for one in daemon.status["watches"]}["nodes"] == 4)
+            daemon.until(lambda: daemon.status["lastRound"]["triggers"] == ["cluster"])
+            daemon.until(lambda: "was put in place and undone" in daemon.get("/readyz")[1])
+            assert (sh("ip route"), len(daemon.logged("content in force"))) == (before, tried)
+            cluster.config.write_text(HEAD)
+            daemon.until(daemon.ready)
+            daemon.until(lambda: ROLLED_BACK not in cluster.labels)
+        finally:
+            daemon.end(signal.SIGKILL)
+            cluster.api.stop()
 
 
 def test_sigterm_is_quick_while_everything_hangs(cluster: Cluster) -> None:
