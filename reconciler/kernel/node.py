@@ -194,6 +194,8 @@ class KernelNode:
     # -- Executor --------------------------------------------------------------------------
 
     def run(self, actions: Sequence[Action]) -> list[Failure | None]:
+        if not any(action.files for action in actions):
+            return run_actions(actions, self._spaces.known, self._timeout, self._runners)
         ready: list[Action] = []
         staged: list[Failure | None] = []
         for action in actions:

@@ -218,7 +218,7 @@ def _command(action: int, line: Line, unit: int) -> Command:
     tool, _, rest = line.words.partition(" ")
     if tool == "ip" and rest.startswith(("-6 ", "-4 ")):
         return Command(action, tool, rest[3:], rest[:2], unit)
-    return Command(action, tool, rest, unit=unit)
+    return Command(action, tool, rest, "", unit)
 
 
 def _batch(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
