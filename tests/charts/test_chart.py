@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from reconciler.kernel.pods import CONTAINERD, CRIO
 from tests.charts.manifests import CHART, DEPLOY, KUBERNETES, ROOT, objects, run_helm, template, the
 from tests.charts.structure import mistakes
 
@@ -53,11 +54,13 @@ OTHERWISE: dict[str, Any] = {
     "terminationGracePeriodSeconds": 200, "serviceAccount.annotations": {"a": "b"}, "verify.within": 9, "verify.nodeName": "n1",
     "metrics.serviceMonitor.interval": "5s", "metrics.serviceMonitor.labels": {"a": "b"}, "metrics.prometheusRule.labels": {"a": "b"},
     "metrics.dashboard.labels": {"a": "b"}, "host.netnsDir": "/var/run/netns", "host.containerdDir": "/run/k3s/containerd",
+    "host.crioDir": "/run/containers/storage",
 }  # fmt: skip
 MONITOR = ('http.listen="node"', "metrics.serviceMonitor.enabled=true")
 WITH = {  # what has to be on for a value to matter
     "host.netnsDir": ("features.segments=true",),
     "host.containerdDir": ("features.segments=true",),
+    "host.crioDir": ("features.segments=true",),
     "features.cniPlugin": ("features.segments=true",),
     "metrics.serviceMonitor.enabled": MONITOR[:1],
     "metrics.serviceMonitor.interval": MONITOR,
@@ -235,6 +238,15 @@ def test_the_plugin_brings_its_installer_which_can_write_one_folder() -> None:
     assert {"name": "run", "mountPath": "/run/plumbline"} in pod["containers"][0]["volumeMounts"]
     done = run_helm("template", "plumbline", str(CHART), "--kube-version", KUBERNETES, "--set", "features.cniPlugin=true")
     assert done.returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "pattern"), [((), CONTAINERD), (('host.crioDir="/run/containers/storage"',), CRIO)], ids=["containerd", "CRI-O"]
+)
+def test_the_runtimes_folder_is_where_the_daemon_looks(settings: tuple[str, ...], pattern: str) -> None:
+    (container,) = the(objects(template("features.segments=true", *settings)), "DaemonSet")["spec"]["template"]["spec"]["containers"]
+    (place,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "runtime"]
+    assert pattern.startswith(f"{place}/*")
 
 
 def test_without_the_api_there_is_no_token() -> None:

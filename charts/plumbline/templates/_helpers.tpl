@@ -100,7 +100,7 @@ capabilities:
 {{- end }}
 {{- if .Values.features.segments }}
 - {name: netns, mountPath: /run/netns, mountPropagation: HostToContainer, readOnly: true}
-- {name: containerd, mountPath: /run/containerd/io.containerd.runtime.v2.task/k8s.io, mountPropagation: HostToContainer, readOnly: true}
+- {name: runtime, mountPath: {{ if .Values.host.crioDir }}/run/containers/storage{{ else }}/run/containerd/io.containerd.runtime.v2.task/k8s.io{{ end }}, mountPropagation: HostToContainer, readOnly: true}
 {{- end }}
 {{- end }}
 
@@ -161,8 +161,8 @@ volumeMounts:
 {{- if .Values.features.segments }}
 - name: netns
   hostPath: {path: {{ .Values.host.netnsDir }}, type: DirectoryOrCreate}
-- name: containerd
-  hostPath: {path: {{ .Values.host.containerdDir }}, type: Directory}
+- name: runtime
+  hostPath: {path: {{ .Values.host.crioDir | default .Values.host.containerdDir }}, type: Directory}
 {{- end }}
 {{- end }}
 
