@@ -17,7 +17,7 @@ from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Action, Observed, Seen, Verb, Wanted
 from reconciler.engine.order import order
 from reconciler.kinds.bpf_map_entry import KIND, BpfMapEntry, BpfMapEntryKey, entering
-from reconciler.kinds.bpf_map_entry.entering import Entered
+from reconciler.kinds.bpf_map_entry.entered import Entered
 from reconciler.kinds.bpf_map_entry.layout import (
     BACKENDS,
     FRONTS,
@@ -175,22 +175,23 @@ def test_also_where_names_have_the_same_number(history: list[State]) -> None:
 def test_a_small_step_ends_where_a_whole_one_does(history: list[State]) -> None:
     """Ids and slots may differ by what was there before; who is reached where may not."""
     before: Wanted | None = None
-    steps: list[Mapping[Any, Any]] = []
+    steps: list[tuple[Mapping[Any, Any], dict[Any, Any]]] = []
     for state in history:
         before = assigned(state.services, {}, before)
         maps = {key: row.value for key, row in before.of(KIND.name).items()}
         converged(maps, wanted_of(state.services))
         told_apart(steps, before.of(KIND.name))
-        steps.append(before.of(KIND.name))
+        steps.append((before.of(KIND.name), dict(before.of(KIND.name))))
 
 
-def told_apart(steps: list[Mapping[Any, Any]], now: Mapping[Any, Any]) -> None:
+def told_apart(steps: list[tuple[Mapping[Any, Any], dict[Any, Any]]], now: Mapping[Any, Any]) -> None:
     """What differs from an earlier one is told without a walk over all of it."""
     assert type(now) is Entered
-    for earlier in steps:
+    for earlier, then in steps:
         keys = now.since(earlier)
         assert keys is not None
-        assert {key for key in now.keys() | earlier.keys() if now.get(key) is not earlier.get(key)} <= set(keys)
+        assert {key for key in {*now, *then} if now.get(key) is not then.get(key)} <= set(keys)
+        assert all(earlier.get(key) is row for key, row in then.items()), "the earlier one stays as it was"
 
 
 def test_one_backend_less_is_three_lines() -> None:

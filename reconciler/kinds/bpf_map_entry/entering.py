@@ -9,69 +9,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from itertools import compress
+from operator import is_, is_not
+from typing import Any
 from zlib import crc32
 
 from reconciler.engine.model import Origin
+from reconciler.kinds.bpf_map_entry.entered import Entered, Listed
 from reconciler.kinds.bpf_map_entry.layout import Service, front_value, service_of, slot_key, slot_of
 from reconciler.kinds.bpf_map_entry.row import BpfMapEntry, BpfMapEntryKey
 from reconciler.kinds.bpf_map_entry.services import Entries, Front, ServiceTable, settle
 
-_REMEMBERED = 15  # steps back
 _new = tuple.__new__  # what a NamedTuple's own constructor calls: there are a hundred thousand of them
-
-
-class _List(NamedTuple):
-    """A list of backends with its number."""
-
-    id: int
-    slots: tuple[bytes, ...]
-
-
-class Entered(dict[BpfMapEntryKey, BpfMapEntry]):
-    """The entries of one table and whatever else was stated, and all that is needed to come from there to those of the next one."""
-
-    def __init__(self, table: ServiceTable, known: Entered | None = None) -> None:
-        super().__init__(() if known is None else known)
-        self.table = table
-        self.rest: dict[BpfMapEntryKey, BpfMapEntry] = {} if known is None else known.rest
-        self.lists: dict[str, _List] = {} if known is None else dict(known.lists)
-        self.numbers: set[int] = set() if known is None else set(known.numbers)  # ids that a front names, or may still name
-        self.holders: dict[bytes, str] = {} if known is None else dict(known.holders)  # front → the service that has it
-        self.waiting: dict[bytes, tuple[str, ...]] = {} if known is None else dict(known.waiting)  # → services that it is refused to
-
-        self.step: object = object()  # names this one in the steps of those that come after it
-        self.touched: dict[BpfMapEntryKey, None] = {}  # keys that are otherwise than in `known`
-        self.steps: tuple[tuple[object, dict[BpfMapEntryKey, None]], ...] = ()
-        if known is not None:
-            self.steps = ((known.step, self.touched), *known.steps[:_REMEMBERED])
-
-    def put(self, row: BpfMapEntry) -> None:
-        self[row[0]] = row
-        if self.steps:
-            self.touched[row[0]] = None
-
-    def take(self, key: BpfMapEntryKey) -> None:
-        del self[key]
-        self.touched[key] = None
-
-    def since(self, before: object) -> Collection[BpfMapEntryKey] | None:
-        """The keys under which something may be otherwise than in `before`; None: these do not come from there."""
-        if not isinstance(before, Entered):
-            return None
-        keys: dict[BpfMapEntryKey, None] = {}
-        if before is self:
-            return keys
-        for step, touched in self.steps:
-            keys |= touched
-            if step is before.step:
-                return keys
-        return None
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or super().__eq__(other)
-
-    __hash__ = None
 
 
 def entered(stated: Mapping[Any, Any], seen: Sequence[BpfMapEntry], before: Mapping[Any, Any] | None) -> Mapping[Any, Any]:
@@ -88,17 +37,19 @@ def entered(stated: Mapping[Any, Any], seen: Sequence[BpfMapEntry], before: Mapp
     now = Entered(table, before)
     _rest(now, rest)
     _change(now, before.table.services, changed, {}, {})
-    return now
+    return now.made()
 
 
 def _apart(before: Mapping[str, Entries], now: Mapping[str, Entries]) -> list[str]:
     """The names of services that are not what they were, those that are gone first."""
     if before is now:
         return []
-    known = before.get
-    changed = [name for name, entries in now.items() if known(name) is not entries]
-    gone = [] if len(before) == len(now) and all(name in before for name in changed) else [name for name in before if name not in now]
-    return gone + [name for name in changed if known(name) != now[name]]
+    if len(before) == len(now) and all(map(is_, before, now)):  # the very same names
+        changed = list(compress(now, map(is_not, before.values(), now.values())))
+    else:
+        changed = [name for name, entries in now.items() if before.get(name) is not entries]
+    gone = [name for name in before if name not in now] if before.keys() != now.keys() else []
+    return gone + [name for name in changed if before.get(name) != now[name]]
 
 
 def _rest(now: Entered, rest: dict[BpfMapEntryKey, BpfMapEntry]) -> None:
@@ -117,7 +68,7 @@ def _from_seen(table: ServiceTable, rest: dict[BpfMapEntryKey, BpfMapEntry], see
     now.numbers.update(fronts.values())
     _rest(now, rest)
     _change(now, {}, list(table.services), _kept(table, fronts), slots)
-    return now
+    return now.made()
 
 
 def _read(table: ServiceTable, seen: Iterable[BpfMapEntry]) -> tuple[dict[bytes, int], dict[int, dict[int, bytes]]]:
@@ -209,7 +160,7 @@ def _lists(now: Entered, old: Entries, new: Entries, kept: Mapping[str, int], sl
             now.numbers.add(number)
             placed = settle(want, _listed(slots.get(number, {})))
             _write(now, number, placed, (), new.origin)
-        now.lists[name] = _new(_List, (number, placed))
+        now.lists[name] = _new(Listed, (number, placed))
 
 
 def _write(now: Entered, number: int, placed: tuple[bytes, ...], had: tuple[bytes, ...], origin: tuple[Origin, ...]) -> None:
