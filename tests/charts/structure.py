@@ -90,7 +90,10 @@ POD = fields(
     enableServiceLinks=BOOL,
     imagePullSecrets=listed(fields("name", name=NAME)),
     securityContext=fields(
-        "seccompProfile", runAsNonRoot=BOOL, runAsUser=INT, seccompProfile=fields("type", type=one_of("RuntimeDefault"))
+        "seccompProfile",
+        runAsNonRoot=BOOL,
+        runAsUser=INT,
+        seccompProfile=fields("type", type=one_of("RuntimeDefault", "Localhost"), localhostProfile=STRING),
     ),
     serviceAccountName=NAME,
     automountServiceAccountToken=BOOL,

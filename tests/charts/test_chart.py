@@ -29,9 +29,12 @@ EVERYTHING = (
 )
 
 
+OBJECTS = {"appArmorProfile", "seccompProfile"}  # of Kubernetes, with fields of its own
+
+
 def leaves(said: Any, schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any, dict[str, Any]]]:
     """Every value with its path and schema; a mapping whose keys are the user's is one value."""
-    if isinstance(said, dict) and "properties" in schema and said:
+    if isinstance(said, dict) and "properties" in schema and path not in OBJECTS:
         assert set(said) <= set(schema["properties"]), f"{path}: not in the schema"
         for name, value in said.items():
             yield from leaves(value, schema["properties"][name], f"{path}.{name}".lstrip("."))
@@ -48,7 +51,8 @@ OTHERWISE: dict[str, Any] = {
     "cluster.apiServers": ["https://10.0.0.5:6443"], "facts.existing": "nodes",
     "host.cniConfDir": "/k3s/etc/cni/net.d", "host.cniBinDir": "/k3s/bin", "host.stateDir": "/data/plumbline", "http.listen": "node",
     "http.port": 9999, "resync": 30, "extraEnv": [{"name": "A", "value": "b"}], "extraVolumes": [{"name": "a", "emptyDir": {}}],
-    "extraVolumeMounts": [{"name": "a", "mountPath": "/a"}], "appArmorProfile": {"type": "Unconfined"}, "resources": {"limits": {"cpu": "1"}},
+    "extraVolumeMounts": [{"name": "a", "mountPath": "/a"}], "appArmorProfile": {"type": "Unconfined"},
+    "seccompProfile": {"type": "Localhost", "localhostProfile": "plumbline.json"}, "resources": {"limits": {"cpu": "1"}},
     "priorityClassName": "mine", "tolerations": [{"operator": "Exists", "key": "a"}], "nodeSelector": {"a": "b"},
     "affinity": {"nodeAffinity": {}}, "podAnnotations": {"a": "b"}, "podLabels": {"a": "b"}, "maxUnavailable": "10%",
     "terminationGracePeriodSeconds": 200, "serviceAccount.annotations": {"a": "b"}, "verify.within": 9, "verify.nodeName": "n1",
@@ -81,7 +85,7 @@ def test_every_value_is_documented() -> None:
 
     def known(schema: dict[str, Any], path: str = "") -> Iterator[str]:
         for name, one in schema["properties"].items():
-            if schema.get("additionalProperties") is False and "properties" in one and name != "appArmorProfile":
+            if schema.get("additionalProperties") is False and "properties" in one and name not in OBJECTS:
                 yield from known(one, f"{path}{name}.")
             else:
                 yield f"{path}{name}"

@@ -79,6 +79,7 @@ def test_the_daemon_has_what_it_needs_and_no_more() -> None:
     assert container["securityContext"]["capabilities"]["add"] == ["NET_ADMIN", "NET_RAW", "BPF", "PERFMON"]
     paths = {volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
     assert paths == {"/proc/sys/net", "/var/lib/plumbline", "/etc/cni/net.d", "/opt/cni/bin", "/sys/fs/bpf", "/sys/fs/cgroup"}
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["tolerations"] == [{"operator": "Exists"}]
     assert pod["priorityClassName"] == "system-node-critical"
     assert all(probe["httpGet"]["host"] == "127.0.0.1" for name, probe in container.items() if name.endswith("Probe"))

@@ -44,7 +44,7 @@ enableServiceLinks: false
 imagePullSecrets: {{ toYaml . | nindent 2 }}
 {{- end }}
 securityContext:
-  seccompProfile: {type: RuntimeDefault}
+  seccompProfile: {{ toJson .Values.seccompProfile }}
 {{- end }}
 
 {{- define "plumbline.container" -}}
