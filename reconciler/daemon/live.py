@@ -15,9 +15,11 @@ from reconciler.daemon.inputs import FileInputs, Texts, Told, unpack_inputs
 from reconciler.daemon.settings import Settings
 from reconciler.facts.model import Facts
 from reconciler.spec.load import Loaded, load_spec, load_texts
+from reconciler.spec.model import ClusterNetwork
 from reconciler.spec.problems import SpecError
 
 CONFIGMAP = "configmap"
+_NOTHING = ClusterNetwork(api_version="plumbline.dev/v1alpha1", kind="ClusterNetwork")  # which nodes there are matters to any
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -47,8 +49,8 @@ class Live:
                 loaded = load_spec(self._settings.config)
                 self._reach(loaded)
                 view.select(loaded.spec)
-            elif self._kept is not None:
-                view.select(self._kept.loaded.spec)
+            else:
+                view.select(self._kept.loaded.spec if self._kept is not None else _NOTHING)
         except SpecError:
             return
 

@@ -51,7 +51,8 @@ class SmallCluster(SmallApi):
 def _own_node(user: User, asked: Asked, thing: Thing) -> None:
     """charts/plumbline/templates/node-claim.yaml, which the real one evaluates itself."""
     daemon = user.name == "system:serviceaccount:plumbline-system:plumbline"
-    if daemon and asked.resource.startswith("nodenetworks") and user.node != thing["metadata"]["name"]:
+    about = thing["regarding"]["name"] if asked.resource == "events" else thing["metadata"]["name"]
+    if daemon and asked.resource.startswith(("nodenetworks", "events")) and user.node != about:
         raise Refused(403, "Forbidden", f"this token is of a pod on node '{user.node}'")
 
 

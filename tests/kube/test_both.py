@@ -270,6 +270,22 @@ def test_a_node_writes_for_itself_and_for_nobody_else(cluster: Any, ways: Ways, 
     with pytest.raises(Trouble) as refused_:
         api.send("PATCH", f"{NODE_NETWORKS}/{other}/status", body, query={"fieldManager": "p", "force": "true"}, content=APPLY_PATCH)
     assert refused_.value.status == 403
+    event = next(found for found in speaker_events(cluster, mine, api) if found["regarding"]["name"] == one)
+    for regarding, allowed in ((one, True), (other, False)):
+        named = {"name": f"{name()}.{uuid.uuid4().hex}", "namespace": "default"}
+        body = {**event, "metadata": named, "regarding": {**event["regarding"], "name": regarding}}
+        if allowed:
+            api.send("POST", EVENTS, body)
+            continue
+        with pytest.raises(Trouble, match=f"a pod on node '{one}'"):
+            api.send("POST", EVENTS, body)
+
+
+def speaker_events(cluster: Any, speaker: Speaker, api: Api) -> list[Any]:
+    """What it said about its own node."""
+    speaker.say(GOOD._replace(conflicts=("z",), found=9))
+    until(lambda: speaker.status.get("drift", {}).get("found") == 9)
+    return list(cluster.things(EVENTS))
 
 
 def test_a_field_of_somebody_else_is_a_conflict_until_it_is_forced(cluster: Any, ways: Ways) -> None:
