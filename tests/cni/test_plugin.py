@@ -171,8 +171,8 @@ def test_a_daemon_that_hangs_does_not_hang_the_runtime(plugin: Path, short: Path
 
 
 def test_a_client_that_is_not_root_is_told_so_at_once(plugin: Path, short: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
+    if os.geteuid() != 0 or Path("/proc/self/uid_map").read_text().split()[2] == "1":
+        pytest.skip("only root can become somebody else, and that where there is somebody else")
     listener = socket.socket(socket.AF_UNIX)
     os.fchmod(listener.fileno(), 0o600)
     listener.bind(str(short / "s"))
