@@ -84,7 +84,7 @@ def test_detailed_exitcode(spec: str) -> None:
 def test_json_is_stable(spec: str) -> None:
     document = json.loads(plumbline("plan", spec, "--node", "n1", "-o", "json").stdout)
     assert set(document) == {"node", "against", "digest", "empty", "actions", "conflicts", "failures", "refusal"}
-    assert set(document["actions"][0]) == {"verb", "kind", "key", "lines", "files", "origin", "reason", "held"}
+    assert set(document["actions"][0]) == {"verb", "kind", "key", "lines", "files", "origin", "reason", "held", "about"}
 
 
 def test_spec_against_spec_shows_only_what_a_change_does(spec: str, tmp_path: Path) -> None:
