@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 from reconciler.daemon.doers import Doers, is_about
 from reconciler.engine.kind import Kinds
@@ -22,7 +23,8 @@ class Interest:
     else's route: none of them is ours to wake up for.
     """
 
-    def __init__(self, kinds: Kinds, wanted: Wanted, uplink: str, *, blind: bool) -> None:
+    def __init__(self, kinds: Kinds, wanted: Wanted, uplink: str, *, blind: bool, patterns: Sequence[str] = ()) -> None:
+        self._patterns = patterns  # of devices' names: one that comes and matches is to be made use of
         self._links = _links(kinds, wanted) | ({uplink} if uplink else set())
         self._blind = blind  # which interface is the uplink is still to be found out
         self._peers = {what: {(key[1], key[2]) for key in wanted.of(what)} for what in ("neighbour", "fdb")}  # device, address or MAC
@@ -38,7 +40,8 @@ class Interest:
     def __call__(self, event: Event) -> bool:
         match event.what:
             case "link":
-                return self._blind or event.group == GROUP or event.name in self._links or event.interface in self._names
+                ours = event.group == GROUP or event.name in self._links or event.interface in self._names
+                return self._blind or ours or any(fnmatchcase(event.name, one) for one in self._patterns)
             case "address":
                 return self._blind or event.interface in self._names
             case "neighbour" | "fdb":

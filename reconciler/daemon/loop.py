@@ -266,7 +266,7 @@ class Daemon:
         """The events that matter from here on, with the interfaces as they are now."""
         if report.wanted is not self._listening.wanted or not report.plans:
             blind = report.awaited or (bool(report.errors) and not report.plans)
-            self._listening.to(Interest(self._kinds, report.wanted, report.uplink, blind=blind), report.wanted)
+            self._listening.to(Interest(self._kinds, report.wanted, report.uplink, blind=blind, patterns=_patterns(report)), report.wanted)
         try:
             self._listening.see(self._node.interfaces(""))
         except ObservationFailed as failure:
@@ -300,6 +300,12 @@ class Daemon:
         except Exception:  # noqa: BLE001 — what others do is worth knowing, and not worth a round
             self._log.exception("others on this host could not be looked for")
             return known
+
+
+def _patterns(report: Report) -> tuple[str, ...]:
+    """Of devices that the spec names by what they are called like."""
+    services = report.context.spec.services if report.context is not None else None
+    return services.patterns if services is not None else ()
 
 
 @contextmanager

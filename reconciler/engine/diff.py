@@ -33,14 +33,24 @@ def diff(kinds: Kinds, wanted: Wanted, seen: Seen, settled: Settled | None = Non
         if seen.failure(name):
             continue
         want, rows = settled.since(name, wanted, seen) if settled else (wanted.of(name), seen.rows(name))
-        one = _diff_kind(kind, want, rows, seen, wanted.absent.get(name, {}))
+        one = _diff_kind(kind, want, rows, seen, wanted.absent.get(name, {}), wanted.of(name))
         found.changes.extend(one.changes)
         found.conflicts.extend(one.conflicts)
     return _claims(kinds, seen, found)
 
 
-def _diff_kind(kind: Kind[Any], want: Mapping[Key, Any], rows: Iterable[Any], seen: Seen, absent: Mapping[Key, tuple[Absent, ...]]) -> Diff:
-    """Split seen rows into ours and foreign *before* keying: kernel keys are not always unique."""
+def _diff_kind(
+    kind: Kind[Any],
+    want: Mapping[Key, Any],
+    rows: Iterable[Any],
+    seen: Seen,
+    absent: Mapping[Key, tuple[Absent, ...]],
+    stated: Mapping[Key, Any],
+) -> Diff:
+    """Split seen rows into ours and foreign *before* keying: kernel keys are not always unique.
+
+    want, rows: those to be compared, of all that are `stated` and seen.
+    """
     missing = dict(want)
     rest: list[Any] = []
     end, same = -kind.uncompared, kind.same
@@ -88,7 +98,7 @@ def _diff_kind(kind: Kind[Any], want: Mapping[Key, Any], rows: Iterable[Any], se
         changes += [Change(kind.name, row, None, _who(one), after=one.after) for row, one in leaving if one is not None]
     if kind.deletes:
         for key, mine in ours.items():
-            reason = SURPLUS if key in want else NOT_WANTED
+            reason = SURPLUS if key in want else kind.unwanted(mine[0], stated) or NOT_WANTED
             after = tuple(ref for one in absent.get(key, ()) for ref in one.after)
             changes += [Change(kind.name, row, None, reason, after=after) for row in mine]
     return Diff(changes, conflicts)

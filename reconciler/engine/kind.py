@@ -280,6 +280,13 @@ class Kind(ABC, Generic[R]):
         """False for a wanted row that is only managed where somebody made it."""
         return not getattr(row, "adopt", False)
 
+    def unwanted(self, row: R, stated: Mapping[Key, Any]) -> str:
+        """Why a row of ours goes that is not among those stated; "" where nothing in network.yaml wants it.
+
+        A reason of one's own says that rows of this sort come and go with the cluster's life: no person's word is asked for then.
+        """
+        return ""
+
     def staged(self, row: R) -> tuple[StagedFile, ...]:
         """Contents to be written beside their targets before the lines run."""
         return ()

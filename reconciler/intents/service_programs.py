@@ -126,11 +126,12 @@ def _slot(where: Pins, array: str, slot: int, name: str, program: str, origins: 
 def _devices(context: Context, said: NodePorts) -> Iterable[str | Remark]:
     """Those that clients come by, and those that packets take to other nodes: an answer is recognised wherever it comes back."""
     fabric, host = context.spec.fabric, context.facts.host
+    patterns = context.spec.services.patterns if context.spec.services else ()
     found: dict[str | Remark, None] = {}
     for device in said.devices:
         if isinstance(device, DeviceRole):
             found[_uplink(context)] = None
-        elif "*" not in device and "?" not in device:
+        elif device not in patterns:
             found[device] = None
         elif host is None:
             found[Remark(f"which devices match {device} is known only on the node", context.where(("services", "nodePort", "devices")))] = (

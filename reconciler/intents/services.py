@@ -31,17 +31,18 @@ def rows(context: Context) -> Iterable[Any]:
     yield from machinery(context, services, Origin(NAME, "data path", where))
     known = context.facts.services
     if known is None:
-        text = "which services there are is not known, so none is served: give them with --facts, Services and EndpointSlices"
+        text = "which services there are is not known, so what is served stays as it is: give Services and EndpointSlices with --facts"
         yield Remark(text, where)
-        return
     here = _here(context, services)
     if not here.addresses and here.outside:
         yield Remark(f"{context.node} has no address that node ports could be reached at", where)
     memo = context.memo or Memo()
     path = pins(context, services)
-    table = memo.table(NAME, here, known, _name, entries)
-    yield ServiceTable(BpfMapEntryKey(path.map(FRONTS), b""), path.map(BACKENDS), table, origin=(Origin(NAME, "entries", where),))
-    for remarks in memo.table(f"{NAME}: left out", None, known, _name, _remarks).values():
+    table = memo.table(NAME, here, known or (), _name, entries)
+    yield ServiceTable(
+        BpfMapEntryKey(path.map(FRONTS), b""), path.map(BACKENDS), table, known is not None, origin=(Origin(NAME, "entries", where),)
+    )
+    for remarks in memo.table(f"{NAME}: left out", None, known or (), _name, _remarks).values():
         yield from remarks
 
 

@@ -28,10 +28,9 @@ def with_services(host: Host, io: Reader, services: Services | None) -> Host:
     said = services.node_port
     if not isinstance(said, NodePorts):
         return host
-    patterns = [one for one in said.devices if isinstance(one, str) and ("*" in one or "?" in one)]
-    if patterns:
+    if services.patterns:
         names = io.interfaces("").values()
-        host = host._replace(links=tuple(sorted(name for name in names if any(fnmatchcase(name, one) for one in patterns))))
+        host = host._replace(links=tuple(sorted(name for name in names if any(fnmatchcase(name, one) for one in services.patterns))))
     if said.addresses is not None:
         host = host._replace(addresses=_addresses(io))
     return host._replace(netns_cookie=netns_cookie()) if said.loopback else host

@@ -75,3 +75,9 @@ class Services(Section):
     max_flows: Annotated[int, Field(ge=1024, le=1 << 24)] = 1 << 17  # entries of flows from outside, three for each; 200 bytes each
     max_sockets: Annotated[int, Field(ge=1024, le=1 << 24)] = 1 << 16  # UDP sockets, and TCP ones whose peer's name is remembered
     node_selector: dict[str, str] = Field(default_factory=dict)  # labels that a node must have, all of them
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What devices are called like, where they are not named."""
+        devices = self.node_port.devices if isinstance(self.node_port, NodePorts) else []
+        return tuple(one for one in devices if isinstance(one, str) and ("*" in one or "?" in one))

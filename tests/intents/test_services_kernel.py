@@ -47,7 +47,10 @@ class Machine(NamedTuple):
         wanted = self.wanted(services) if section else Wanted()
         return (engine or self.engine).converge(scope_of(wanted, self.root))
 
-    def wanted(self, services: tuple[Service, ...]) -> Wanted:
+    def unknown(self, engine: Round) -> Result:
+        return engine.converge(scope_of(self.wanted(None), self.root))
+
+    def wanted(self, services: tuple[Service, ...] | None) -> Wanted:
         node = Node("n1", (NodeAddress("10.0.1.11", 24),))
         host = host_services.with_services(Host("nic0", 1500, root=self.root), self.io, SPEC.spec.services)
         facts = Facts({"n1": node}, host, services=services)
@@ -56,8 +59,8 @@ class Machine(NamedTuple):
         assert not [one for one in compiled.remarks if one.error]
         return compiled.wanted
 
-    def afresh(self) -> Round:
-        return Round(self.io, all_kinds(), limits=ANYTHING, name="n1")
+    def afresh(self, limits: Limits = ANYTHING) -> Round:
+        return Round(self.io, all_kinds(), limits=limits, name="n1")
 
 
 @pytest.fixture
@@ -132,7 +135,7 @@ def test_from_nothing_through_changes_and_a_restart_to_nothing(machine: Machine)
     assert changed == ["pl_back_1", "pl_front_1", "pl_front_1", "pl_front_1", "pl_front_1"], "the others are not touched"
 
     services = (web("10.244.1.11"), web("10.244.1.11", name="other", ip="10.96.0.11"))
-    assert machine.apply(*services).converged
+    assert machine.apply(*services, engine=machine.afresh(limits=Limits(0.0, 0))).converged, "endpoints go without a person's word"
     assert reaches("10.96.0.10", 80) == "10.244.1.11"
     again = machine.apply(*services, engine=machine.afresh())
     assert again.first.empty, "who knows nothing of before finds all in order"
@@ -144,6 +147,9 @@ def test_from_nothing_through_changes_and_a_restart_to_nothing(machine: Machine)
     assert not any(found.drops.values())
     assert len(wanted.of("bpf_map_entry")) == 10 + len(found.fronts) + 2
 
+    assert machine.unknown(engine=machine.afresh()).first.empty, "nobody says which there are: they stay"
+    refused = machine.apply(section=False, engine=machine.afresh(limits=Limits(0.3, 2)))
+    assert refused.last.refusal is not None, "that the whole section goes is a person's to confirm"
     gone = machine.apply(section=False, engine=machine.afresh())
     assert gone.converged
     assert list(Path(machine.root, "sys/fs/bpf").iterdir()) == []

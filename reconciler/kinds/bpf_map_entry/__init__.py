@@ -11,6 +11,7 @@ from reconciler.engine.model import Key, Owner, Ref, Seen
 from reconciler.kinds.bpf_folder.row import pin_path
 from reconciler.kinds.bpf_map import HOLD_ROWS, of_map, pinned_maps
 from reconciler.kinds.bpf_map_entry import layout
+from reconciler.kinds.bpf_map_entry.entered import Entered
 from reconciler.kinds.bpf_map_entry.entering import entered
 from reconciler.kinds.bpf_map_entry.row import BpfMapEntry, BpfMapEntryKey, from_text
 from reconciler.kinds.bpf_map_entry.services import ServiceTable
@@ -49,6 +50,10 @@ class BpfMapEntryKind(Kind[BpfMapEntry]):
 
     def enter(self, stated: Mapping[Key, Any], seen: Sequence[BpfMapEntry], before: Mapping[Key, Any] | None) -> Mapping[Key, Any]:
         return entered(stated, seen, before)
+
+    def unwanted(self, row: BpfMapEntry, stated: Mapping[Key, Any]) -> str:
+        """Endpoints come and go; that the whole section went is another matter."""
+        return "no service has this" if isinstance(stated, Entered) and row.key.map in stated.table.maps else ""
 
     def owner(self, row: BpfMapEntry, seen: Seen) -> Owner:
         return Owner.OURS

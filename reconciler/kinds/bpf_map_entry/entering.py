@@ -29,6 +29,8 @@ def entered(stated: Mapping[Any, Any], seen: Sequence[BpfMapEntry], before: Mapp
     if table is None:
         return stated
     rest = {key: row for key, row in stated.items() if row is not table}
+    if not table.known:
+        return {**rest, **{row.key: row for row in seen if row.key.map in table.maps}}
     if type(before) is not Entered or before.table.maps != table.maps:
         return _from_seen(table, rest, seen)
     changed = _apart(before.table.services, table.services)

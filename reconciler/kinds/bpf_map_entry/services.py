@@ -34,6 +34,7 @@ class ServiceTable(NamedTuple):
     key: BpfMapEntryKey  # of the map of fronts, with no key in it
     backends: str  # the map of backends
     services: Mapping[str, Entries]  # by name, in the order of the names
+    known: bool = True  # False: nobody said which services there are, so what is there stays
     words: str = ""
     origin: tuple[Origin, ...] = ()
 
