@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bpf.node import Loaded, Node, attached, loaded
-from tests.bpf.objects import build
+from tests.bpf.objects import build, load
 from tests.bpf.places import Unavailable, cgroup_root, pin_folder, require_tools
 from tests.bpf.site import Site, site_of_its_own
 
@@ -42,6 +42,13 @@ def outside(namespaces_can_be_made: None, bpffs: Path) -> Iterator[Site]:
     """A client, two nodes and their pods, once for all tests of a process."""
     with site_of_its_own(bpffs / "site", build("stub", "device")) as site:
         yield site
+
+
+@pytest.fixture(scope="session")
+def few_ports(tmp_path_factory: pytest.TempPathFactory, outside: Site) -> Path:
+    """The programs with two source ports in all."""
+    folder = build("device", folder=tmp_path_factory.mktemp("few"), options="-DPL_SOURCE_PORTS=61000 -DPL_SOURCE_PORTS_END=61001")
+    return load(outside.root, folder / "device.o")
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.bpf.node import TCP, UDP, Endpoint, address
-from tests.bpf.objects import build, load
 from tests.bpf.site import IPV4, IPV6, NO_FLOW, NO_PORT, NO_SOURCE, SECONDS, Family, Site
 from tests.bpf.talk import Conversation, Listeners, asked, begin, conversation, endpoint, wait_until
 
@@ -280,11 +279,25 @@ def test_one_client_by_two_fronts_is_never_mixed_up(site: Site, family: Family) 
         talk.answer(b"y")
 
 
-@pytest.fixture(scope="module")
-def few_ports(tmp_path_factory: pytest.TempPathFactory, outside: Site) -> Path:
-    """The programs with two source ports in all."""
-    folder = build("device", folder=tmp_path_factory.mktemp("few"), options="-DPL_SOURCE_PORTS=61000 -DPL_SOURCE_PORTS_END=61001")
-    return load(outside.root, folder / "device.o")
+@FAMILIES
+def test_a_flow_that_lost_its_backend_to_another_front_is_not_answered_by_that(site: Site, family: Family) -> None:
+    one, other = Endpoint(family.node, PORT), Endpoint(family.node, PORT + 1)
+    backend, source = Endpoint(family.far[0], TARGET), Endpoint(family.client, 40002)
+    site.service(one, UDP, [backend])
+    site.service(other, UDP, [backend])
+    flows = Flows(site, one)
+    with conversation(site, family, UDP, one, backend, source=source) as talk:
+        talk.ask(b"x")
+    flows.age(1000)
+    with conversation(site, family, UDP, other, backend, source=source) as talk:
+        with site.new_socket("client", family, UDP) as first:
+            first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            first.bind(source)
+            first.connect(one)
+            first.send(b"late")
+        wait_until(lambda: site.dropped(NO_PORT) == 1, "dropped")
+        talk.ask(b"x")
+        talk.answer(b"y")
 
 
 @PROTOCOLS
