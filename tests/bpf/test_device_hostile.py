@@ -71,7 +71,6 @@ DROPPED: dict[str, tuple[list[bytes], dict[int, int]]] = {
     "a route of type 0": ([ipv6(*SIX, 43, routing(UDP, 1) + DATAGRAM6)], {}),
     "a source route": ([ipv4(*FOUR, UDP, DATAGRAM4, options=b"\x83\x07\x04" + bytes([198, 51, 100, 10]) + b"\x00")], {}),
     "no more hops": ([ipv4(*FOUR, UDP, DATAGRAM4, ttl=1)], {}),
-    "for another machine": ([ANOTHER_MAC + ipv4(*FOUR, UDP, DATAGRAM4)[6:]], {}),
     "for all machines": ([b"\xff" * 6 + ipv4(*FOUR, UDP, DATAGRAM4)[6:]], {}),
     "from nobody": ([ipv4(one, N4, UDP, udp((one, N4), PORTS)) for one in NOBODY], {}),
     "from the node itself": ([ipv4(N4, N4, UDP, udp((N4, N4), PORTS)), ipv4(N4, N4, TCP, tcp((N4, N4), PORTS))], {}),
@@ -185,6 +184,29 @@ def test_what_is_odd_but_right_arrives(site: Site, what: str) -> None:
         assert there.recv(100) == DATA
         assert host.leaked() == []
     assert site.all_dropped() == {}
+
+
+def test_nobody_is_answered_who_did_not_ask(site: Site) -> None:
+    """A refusal goes to one machine that is there, and never to a refusal."""
+    serve(site)
+    closed = (5555, PORT + 1)
+    asking = [ipv4(one, N4, UDP, udp((one, N4), closed)) for one in NOBODY]
+    asking += [ipv6(one, N6, UDP, udp((one, N6), closed)) for one in ("ff02::1", "::1", "::")]
+    asking += [b"\xff" * 6 + ipv4(*FOUR, UDP, udp(FOUR, closed))[6:], ipv4(*FOUR, TCP, tcp(FOUR, closed, frames.RST))]
+    with ears(site) as host, site.raw("wire", "eth-a") as wire:
+        send(site, [*asking, ipv4(*FOUR, UDP, udp(FOUR, closed, b"last"))], host)
+        assert site.all_dropped() == {NO_BACKEND: len(asking) + 1}
+        while (frame := wire.recv(2000))[6:12] != frames.NODE or frame[12:14] not in (b"\x08\x00", b"\x86\xdd"):
+            pass
+        assert frame[14 + 9] == ICMP
+        assert frame[14 + 20 + 8 + 20 :][:8] == udp(FOUR, closed, b"last")[:8]
+
+
+def test_what_is_for_another_machine_is_left_alone(site: Site) -> None:
+    serve(site)
+    with ears(site) as host:
+        send(site, [ANOTHER_MAC + ipv4(*FOUR, UDP, DATAGRAM4)[6:]], host)
+    assert list(site.maps["pl_flow_1"]) == []
 
 
 def test_the_hosts_own_fragments_arrive(site: Site) -> None:
