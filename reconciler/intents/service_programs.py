@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
@@ -84,7 +84,7 @@ def machinery(context: Context, services: Services, origin: Origin) -> Iterator[
     if isinstance(services.node_port, NodePorts):
         for slot, direction in enumerate(DIRECTIONS):
             yield _slot(where, SLOTS, slot, "device", direction, origins)
-        for device in _devices(context, services.node_port):
+        for device in dict.fromkeys(_devices(context, services.node_port)):
             if isinstance(device, Remark):
                 yield device
                 continue
@@ -123,27 +123,28 @@ def _slot(where: Pins, array: str, slot: int, name: str, program: str, origins: 
     return BpfMapEntry(key, where.program(name, program), f"{program} → {name}", origins)
 
 
-def _devices(context: Context, said: NodePorts) -> Iterable[str | Remark]:
+def _devices(context: Context, said: NodePorts) -> Iterator[str | Remark]:
     """Those that clients come by, and those that packets take to other nodes: an answer is recognised wherever it comes back."""
     fabric, host = context.spec.fabric, context.facts.host
+    where = context.where(("services", "nodePort", "devices"))
     patterns = context.spec.services.patterns if context.spec.services else ()
-    found: dict[str | Remark, None] = {}
+    uplink = _uplink(context)
     for device in said.devices:
-        if isinstance(device, DeviceRole):
-            found[_uplink(context)] = None
+        if isinstance(device, DeviceRole) and isinstance(uplink, Unknown) and host is not None:
+            text = f"which device is the uplink of {context.node} cannot be told, so nothing comes in by it"
+            yield Remark(f"{text}: say nodes.{context.node}.interface", where, error=True)
+        elif isinstance(device, DeviceRole):
+            yield uplink
         elif device not in patterns:
-            found[device] = None
+            yield device
         elif host is None:
-            found[Remark(f"which devices match {device} is known only on the node", context.where(("services", "nodePort", "devices")))] = (
-                None
-            )
+            yield Remark(f"which devices match {device} is known only on the node", where)
         else:
-            found.update(dict.fromkeys(name for name in host.links if fnmatchcase(name, device)))
+            yield from (name for name in host.links if fnmatchcase(name, device))
     if fabric is not None and fabric.mode in ("overlay", "auto"):
-        found[fabric.overlay.device] = None
+        yield fabric.overlay.device
     if fabric is not None and fabric.mode in ("direct", "auto"):
-        found[_uplink(context)] = None
-    return found
+        yield uplink
 
 
 def _uplink(context: Context) -> str:

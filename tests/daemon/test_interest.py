@@ -110,3 +110,9 @@ def test_while_the_uplink_is_unknown_any_link_or_address_may_be_it() -> None:
     blind = Interest(all_kinds(), Wanted(), "", blind=True)
     assert blind(Event("link", False, 0, 3, "eth1", 0))
     assert blind(Event("address", False, V4, 3))
+
+
+def test_devices_that_are_called_like_those_of_the_spec_concern_us_when_they_come() -> None:
+    made = Interest(all_kinds(), Wanted(), "", blind=False, patterns=("ens*",))
+    assert made(Event("link", True, 0, 9, "ens7", 0))
+    assert not made(Event("link", True, 0, 9, "veth7", 0))

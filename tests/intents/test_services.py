@@ -275,6 +275,7 @@ def test_maps_are_as_large_as_they_are_said_to_be() -> None:
         (context(host=HOST._replace(objects={})), "came without its eBPF objects (stub.o, sock.o, device.o)"),
         (context(services=(service(piece(A), ports=(ServicePort("", "SCTP", 5000),)),)), "port 5000/SCTP is left alone"),
         (context("services: {nodePort: {devices: ['eth*']}}", host=None), "which devices match eth* is known only on the node"),
+        (context(host=HOST._replace(uplink="")), "which device is the uplink of n1 cannot be told"),
         (context("services: {nodePort: {addresses: 203.0.113.0/24}}"), "n1 has no address that node ports could be reached at"),
         (
             context(services=(service(ingress_ips=("203.0.113.1",), source_ranges=("192.0.2.0/24",)),)),
