@@ -108,7 +108,8 @@ class Live:
             raise Rejected((f"the Kubernetes API has not told yet which nodes there are: {why}",))
         if not (view.awaited or self._unread):
             self._kept = None  # all of it is known anew
-        return _told(view, kept, *_detour(view, self._api.server))._replace(stale=bool(view.awaited) or self._unread)
+        warnings = (*_detour(view, self._api.server), *_unlabelled(view, loaded, self._settings.node))
+        return _told(view, kept, *warnings)._replace(stale=bool(view.awaited) or self._unread)
 
     @property
     def _unread(self) -> bool:
@@ -146,6 +147,16 @@ def _detour(view: View, server: str) -> list[str]:
                 f"a node that has lost it could not ask any more; say cluster: {{apiServers: [{servers}]}}"
             ]
     return []
+
+
+def _unlabelled(view: View, loaded: Loaded, node: str) -> list[str]:
+    """Pods of other nodes are watched by a label: one without it is a member here, and nowhere else."""
+    said = loaded.spec.membership
+    return [
+        f'{pod.where}: joins its segments here alone, as no other node hears of it: give it the label {said.label}: "true" as well'
+        for pod in view.pods or ()
+        if pod.node == node and said.segments_annotation in pod.annotations and pod.labels.get(said.label) != "true"
+    ]
 
 
 def configmap(name: str) -> Resource[Texts]:
