@@ -76,7 +76,7 @@ class Browser:
 
     def until(self, script: str, *given: Any, seconds: float = 15) -> Any:
         """Wait until a function body returns something; what it was."""
-        return _until(lambda: self.js(script, *given), f"{script}\n{self.js('return document.body.innerText')[:3000]}", seconds)
+        return _until(lambda: self.js(script, *given), lambda: f"{script}\n{self.js('return document.body.innerText')[:3000]}", seconds)
 
     def command(self, path: str, body: dict[str, Any]) -> Any:
         return _post(f"{self._session}/{path}", body)
@@ -94,7 +94,7 @@ def browser(folder: Path) -> Iterator[Browser]:
     with log.open("w") as stream:
         driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=stream, stderr=stream, env=environment)
     try:
-        started = _until(lambda: re.search(r"started successfully on port (\d+)", log.read_text()), "chromedriver does not start", 30)
+        started = _until(lambda: re.search(r"started successfully on port (\d+)", log.read_text()), log.read_text, 30)
         address = f"http://127.0.0.1:{started[1]}"
         options = {"args": [*FLAGS, f"--user-data-dir={folder / 'profile'}"], "binary": str(shutil.which("chromium"))}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
@@ -121,9 +121,9 @@ def _ask(request: urllib.request.Request) -> Any:
             raise AssertionError(f"{request.full_url}: {json.load(error)['value']['message']}") from None
 
 
-def _until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
+def _until(condition: Callable[[], Any], what: Callable[[], str], seconds: float) -> Any:
     began = time.monotonic()
     while not (found := condition()):
-        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
+        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what()}"
         threading.Event().wait(0.02)
     return found

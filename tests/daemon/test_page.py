@@ -353,6 +353,7 @@ def test_it_shows_what_waits_and_by_which_command(window: Browser, tmp_path: Pat
         assert {name for role, name in said if role == "region"} >= {"State", "Plan", "What is left to do", "Peers", "Segments"}
         assert {"create", "delete", "held", "refused"} <= {name for role, name in said if role == "image"}, "signs are read as words"
         assert {name for role, name in said if role == "searchbox"} == {"Search Peers"}, "short lists have none"
+        assert "Search Segments" not in text, "nor words about one"
     window.js(LOOK)
     window.until("return !document.getElementById('silent').hidden")
     assert "the daemon does not answer" in window.js("return document.getElementById('silent').innerText")
