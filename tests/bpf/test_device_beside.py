@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kernel
 
 FAMILIES = pytest.mark.parametrize("family", [IPV4, IPV6], ids=lambda family: family.name)
 PROTOCOLS = pytest.mark.parametrize("proto", [pytest.param(TCP, id="tcp"), pytest.param(UDP, id="udp")])
-PORT, TARGET, OURS = 30080, 8080, 61500
+PORT, TARGET, OURS, NOBODYS = 30080, 8080, 61500, 61501
 STREAM = bytes(range(256)) * 30
 
 # What a node does for its pods when they speak with the world, and one that takes a port of ours for them.
@@ -76,8 +76,8 @@ def test_a_masquerade_that_took_a_port_of_ours(tracked: Site, family: Family) ->
 def test_a_socket_of_the_host_at_a_port_of_ours(site: Site, family: Family) -> None:
     front, backend = Endpoint(family.node, PORT), Endpoint(family.far[0], TARGET)
     site.service(front, UDP, [backend])
-    with conversation(site, family, UDP, front, backend) as talk, site.listener("a", family, UDP, Endpoint(family.vtep, OURS)) as host:
-        talk.backend.sendto(b"?", (family.vtep, OURS))
+    with conversation(site, family, UDP, front, backend) as talk, site.listener("a", family, UDP, Endpoint(family.vtep, NOBODYS)) as host:
+        talk.backend.sendto(b"?", (family.vtep, NOBODYS))
         assert host.recv(10) == b"?"
     assert site.all_dropped() == {}
 
