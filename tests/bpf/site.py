@@ -18,7 +18,7 @@ import shutil
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -348,16 +348,13 @@ def _attach(site: Site, machine: str, stub: Path) -> None:
 def site_of_its_own(root: Path, objects: Path) -> Iterator[Site]:
     prefix = f"plt-{os.getpid()}-d{next(_numbers)}"
     names = {machine: f"{prefix}-{machine}" for machine in MACHINES}
-    sh("\n".join(f"ip netns add {name}; ip -n {name} link set lo up" for name in names.values()))
-    site, other = Site(names, root, objects), Site(names, root / "other", objects)
-    try:
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, root, ignore_errors=True)
+        sh("\n".join(f"ip netns add {name}; ip -n {name} link set lo up" for name in names.values()))
+        stack.callback(sh, "\n".join(f"ip netns del {name}" for name in names.values()))
+        site, other = (stack.enter_context(closing(Site(names, folder, objects))) for folder in (root, root / "other"))
         _build(site)
         for machine, one in (("a", site), ("b", other)):
             one.put_programs()
             _attach(site, machine, one.stub)
         yield site
-    finally:
-        site.close()
-        other.close()
-        sh("\n".join(f"ip netns del {name}" for name in names.values()))
-        shutil.rmtree(root)
