@@ -51,7 +51,7 @@ def _diff_kind(
 
     want, rows: those to be compared, of all that are `stated` and seen.
     """
-    missing = dict(want)
+    missing = {row.key: row for row in want.values()}
     rest: list[Any] = []
     end, same = -kind.uncompared, kind.same
     for row in rows:
