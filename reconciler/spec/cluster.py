@@ -22,7 +22,9 @@ def _server(value: str) -> str:
     except ValueError:
         right = False
     if not right:
-        raise ValueError(f"{value!r} is no API server; allowed: https://10.0.1.11:6443, https://api.example:6443, https://[fd00:1::11]:6443")
+        raise ValueError(
+            f"{value!r} is no API server; allowed: https://10.0.1.11:6443, https://api.example:6443, https://[fd00:1::11]:6443"
+        )
     return value.rstrip("/")
 
 
