@@ -28,7 +28,9 @@ def main(arguments: list[str]) -> int:
         return 1 if os.environ.get("PLUMBLINE_KUBE") == "required" else 0
     if arguments == ["--build"]:
         return 0
-    words = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "real", *(arguments or ["tests/kube"])]
+    if not any(Path(ROOT, one.partition("::")[0]).exists() for one in arguments):
+        arguments = ["tests/kube", *arguments]
+    words = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-k", "not small", *arguments]
     return subprocess.run(words, cwd=ROOT, env={**os.environ, "PLUMBLINE_KUBE_APISERVER": str(server)}, check=False).returncode
 
 
