@@ -1,7 +1,7 @@
 """Requests to the Kubernetes API, in raw JSON: the only use that is made of the `kubernetes` client, and of its transport alone.
 
 Of the client come TLS, proxies, kubeconfigs with all their ways to log in, and the pool of
-connections; none of its thousands of typed models. Tried with its versions 29 to 37.
+connections; none of its thousands of typed models. Tried with its versions 29.0 and 37.0.
 """
 
 from __future__ import annotations
