@@ -36,9 +36,6 @@ if TYPE_CHECKING:  # what a verb does not need is not imported
 Told = tuple[Mapping[str, Any], str]  # a Kubernetes object, and who says it
 
 
-Told = tuple[Mapping[str, Any], str]  # a Kubernetes object, and who says it
-
-
 class Inputs(NamedTuple):
     """A valid network.yaml with the facts of its cluster."""
 

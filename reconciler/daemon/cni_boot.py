@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from reconciler.intents import Context
 from reconciler.kernel.files import write_private
 
 FILE = "settled"
@@ -21,6 +23,18 @@ class Boot:
         self._file, self._problem = folder / FILE if folder else None, problem
         self._boot = _text(BOOT_ID)
         self.settled = self._file is None or not self._boot or _text(self._file) == self._boot
+
+    def carry_over(self, context: Context | None, root: str) -> None:
+        """The version before kept no record. A file of this boot that it wrote says as much: an upgrade must not take it back."""
+        cni = context.spec.cni if context is not None else None
+        if self.settled or cni is None or self._file is None or self._file.exists():
+            return
+        try:
+            written = Path(f"{root}{cni.conf_dir}/{cni.file}").stat().st_mtime
+        except OSError:
+            return
+        if written > time.time() - time.clock_gettime(time.CLOCK_BOOTTIME):
+            self.settle()
 
     def settle(self) -> bool:
         """A round has converged. True the first time since boot."""

@@ -269,6 +269,7 @@ class Controller:
                 raise
             host = Host("", 0, root=self._root)
         host = with_services(with_devices(host, self._io, inputs.devices), self._io, inputs.services)
+        self._boot.carry_over(inputs.context(host), self._root)
         host = self._attachments.on(host, self._finder(inputs), inputs.pods, inputs.node.name)._replace(settled=self._boot.settled)
         known = next((one for one in self._verdicts if one.inputs is inputs), None)
         if known is not None and known.host == host:

@@ -8,6 +8,7 @@ import socket
 import stat
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -296,6 +297,27 @@ def test_a_boot_is_settled_once(tmp_path: Path) -> None:
     assert Boot(tmp_path).settled
     (tmp_path / "settled").write_text("another boot\n")
     assert not Boot(tmp_path).settled
+
+
+@pytest.mark.parametrize(("age", "settled"), [(0.0, True), (1e9, False)], ids=["of this boot", "of an earlier one"])
+def test_a_version_that_kept_no_record_left_a_file(tmp_path: Path, age: float, settled: bool) -> None:
+    loaded = load_text("apiVersion: plumbline.dev/v1alpha1\nkind: ClusterNetwork\ncni: {}\n")
+    context = Context(loaded.spec, Facts({}), "n1", loaded.where)
+    state, file = tmp_path / "state", tmp_path / "etc/cni/net.d/10-plumbline.conflist"
+    state.mkdir()
+    nothing = Boot(state)
+    nothing.carry_over(context, str(tmp_path))
+    assert not nothing.settled, "no file, so no network yet"
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    os.utime(file, (time.time() - age,) * 2)
+    upgraded = Boot(state)
+    upgraded.carry_over(context, str(tmp_path))
+    assert upgraded.settled is settled
+    (state / "settled").write_text("another boot\n")
+    booted = Boot(state)
+    booted.carry_over(context, str(tmp_path))
+    assert not booted.settled, "a record goes before the file"
 
 
 def say(path: Path, *parts: bytes) -> bytes:

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # by this name an answer holds a reference to an element
@@ -90,6 +91,11 @@ class Browser:
 def browser(folder: Path) -> Iterator[Browser]:
     """A new one with nothing in it; gone when the block ends."""
     log = folder / "chromedriver.log"
+    with TemporaryDirectory(prefix="plt-") as home:  # a socket's path has 107 bytes, and pytest's folders use most of them up
+        yield from _started(Path(home), log)
+
+
+def _started(folder: Path, log: Path) -> Iterator[Browser]:
     environment = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
     with log.open("w") as stream:
         driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=stream, stderr=stream, env=environment)
