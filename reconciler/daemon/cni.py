@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from reconciler.daemon.cni_attached import Attachment, Attachments, is_of
 from reconciler.daemon.cni_boot import Boot
 from reconciler.daemon.cni_request import INVALID_CONFIGURATION, INVALID_ENVIRONMENT, NOT_AVAILABLE, TRY_AGAIN, CniError, Request, printed
-from reconciler.daemon.controller import Report
+from reconciler.daemon.step import Report
 from reconciler.engine.model import Key, Ref
 from reconciler.facts.model import Pod
 from reconciler.intents import Context

@@ -12,7 +12,7 @@ from reconciler.daemon.cni_attached import Attachments
 from reconciler.daemon.cni_boot import Boot
 from reconciler.daemon.cni_request import CNI_VERSION, CniError, read_request
 from reconciler.daemon.cni_socket import MOVED, PATH, CniSocket, NoSocket, Reply
-from reconciler.daemon.controller import Report
+from reconciler.daemon.step import Report
 
 INTERNAL = 999  # CNI 1.1.0: from 100 on a plugin's own
 

@@ -3,116 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from reconciler.confirm.commit import Trial
 from reconciler.confirm.journal import BadJournal
 from reconciler.confirm.trials import Trials
 from reconciler.daemon.cni_attached import Attachments
 from reconciler.daemon.cni_boot import Boot
+from reconciler.daemon.content import Inputs, Rejected
 from reconciler.daemon.repairs import Repair, failures, repairs, undone
-from reconciler.daemon.suspicion import Inventory, suspicion
+from reconciler.daemon.step import Report
+from reconciler.daemon.suspicion import suspicion
 from reconciler.daemon.turns import Turns
 from reconciler.engine.guard import Hold, Limits, builds_only
 from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
 from reconciler.engine.model import Action, Plan, Ref, Refusal, Seen, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.round import Node as NodeIO
-from reconciler.engine.round import Outcome, Progress, Result, Round, nothing_first, silent
-from reconciler.facts.model import Host, Node, Pod
-from reconciler.intents import Compiled, Context, IntentError
+from reconciler.engine.round import Progress, Result, Round, nothing_first, silent
+from reconciler.facts.model import Host, Node
+from reconciler.intents import Compiled, IntentError
 from reconciler.kernel.devices import with_devices
 from reconciler.kernel.pods import Finder, finder, node_scope
 from reconciler.kernel.services import with_services
-from reconciler.spec.services import Services
 
 UNDONE = "undone: "  # how an error begins that says so
-
-
-class Rejected(Exception):
-    """Content that must not be put in force; `problems` say why, each with its place and remedy."""
-
-    def __init__(self, problems: tuple[str, ...]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
-
-
-class Inputs(Inventory, Protocol):
-    """Content that is valid as far as can be told without the host."""
-
-    @property
-    def digest(self) -> str:
-        """Of the spec's text."""
-
-    @property
-    def content(self) -> str:
-        """What a person confirms when it is suspicious: covers the spec and which nodes there are."""
-
-    @property
-    def stale(self) -> bool:
-        """True for content that was kept on disk: it may be out of date."""
-
-    @property
-    def node(self) -> Node: ...
-    @property
-    def needs_uplink(self) -> bool: ...
-    @property
-    def warnings(self) -> tuple[str, ...]: ...
-    @property
-    def pods(self) -> tuple[Pod, ...] | None:
-        """None: nobody said which there are."""
-
-    @property
-    def devices(self) -> Collection[str]:
-        """The devices that the host has to tell of."""
-
-    @property
-    def pod_netns(self) -> str:
-        """How their namespaces are found (`membership.netns`)."""
-
-    @property
-    def services(self) -> Services | None:
-        """The section `services`."""
-
-    def same(self, other: object) -> bool:
-        """Whether it says the very same, so that nothing has to be compiled again."""
-
-    def context(self, host: Host) -> Context | None:
-        """What intents are given."""
-
-    def compile(self, host: Host) -> Compiled:
-        """What this node should hold. Raises IntentError."""
-
-    def packed(self) -> bytes:
-        """All of it, to be kept on disk."""
-
-    def trial(self, trials: Trials, look: Callable[[], Host]) -> Trial:
-        """By what a change that can cut the node off is judged. Raises ObservationFailed."""
-
-
-class Report(NamedTuple):
-    """What one step did. `digest` is of the spec in force; empty: none yet."""
-
-    digest: str
-    problems: tuple[str, ...] = ()  # why the newest content is not valid
-    suspect: Refusal | None = None  # why valid newest content waits for a person
-    content: str = ""  # what would have to be confirmed then
-    stale: bool = False  # the content in force was kept on disk
-    warnings: tuple[str, ...] = ()
-    plans: tuple[Plan, ...] = ()
-    outcomes: tuple[Outcome, ...] = ()
-    errors: tuple[str, ...] = ()
-    repairs: tuple[Repair, ...] = ()  # in a dry run: found, and left as they are
-    failed: Mapping[Ref, str] = {}  # rows whose lines ran and did not do, with the reason
-    undone: frozenset[Ref] = frozenset()  # those of them whose lines did, and that are otherwise again
-    converged: bool = False
-    wanted: Wanted = Wanted()
-    uplink: str = ""
-    awaited: bool = False  # something of a pod is still to come, and then there is more to do
-    seen: Seen = Seen({})
-    context: Context | None = None
-    used: frozenset[str] = frozenset()  # confirmations that were acted on
-    rolled_back: str = ""  # digest of the newest spec, where it was put in place and undone
 
 
 class _Verdict(NamedTuple):

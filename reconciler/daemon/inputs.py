@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from reconciler.cluster.config import read_content
 from reconciler.confirm.commit import Trial
 from reconciler.confirm.trials import Trials
-from reconciler.daemon.controller import Rejected
+from reconciler.daemon.content import Rejected
 from reconciler.daemon.settings import Settings
 from reconciler.engine.guard import Limits
 from reconciler.facts.content import content_digest

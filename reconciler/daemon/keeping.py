@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from reconciler.daemon.controller import Inputs, Rejected, Report
+from reconciler.daemon.content import Inputs, Rejected
 from reconciler.daemon.state import StateFolder, Waiting
+from reconciler.daemon.step import Report
 
 OFTEN = 10.0  # seconds between two writes of content that keeps changing
 

@@ -10,7 +10,7 @@ from reconciler.cluster.known import Known, Report
 from reconciler.cluster.reflector import Reflector, Resource, Timing, end
 from reconciler.cluster.transport import Api
 from reconciler.cluster.view import ClusterView, View
-from reconciler.daemon.controller import Rejected
+from reconciler.daemon.content import Rejected
 from reconciler.daemon.inputs import FileInputs, Texts, Told, unpack_inputs
 from reconciler.daemon.settings import Settings
 from reconciler.facts.model import Facts

@@ -7,9 +7,9 @@ from typing import Any, TextIO
 
 import structlog
 
-from reconciler.daemon.controller import Report
 from reconciler.daemon.patience import Fight
 from reconciler.daemon.status import Status
+from reconciler.daemon.step import Report
 
 MANY = 20  # rows of one round that are named one by one
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from reconciler.cluster.config import ConfigWatch
 from reconciler.confirm.trials import Trials
 from reconciler.daemon.cni_service import Cni
-from reconciler.daemon.controller import Controller, Inputs, Report
+from reconciler.daemon.content import Inputs
+from reconciler.daemon.controller import Controller
 from reconciler.daemon.doers import Doers
 from reconciler.daemon.health_checks import HealthChecks, asked
 from reconciler.daemon.http import Answer, answer
@@ -27,6 +28,7 @@ from reconciler.daemon.patience import Patience
 from reconciler.daemon.schedule import POLL, Schedule
 from reconciler.daemon.settings import Settings
 from reconciler.daemon.status import LastRound, Status, after
+from reconciler.daemon.step import Report
 from reconciler.daemon.turns import Turns
 from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import Action, Wanted

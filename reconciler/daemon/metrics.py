@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from reconciler import __version__
 from reconciler.cluster.known import Known
-from reconciler.daemon.controller import Report
 from reconciler.daemon.patience import Fight
 from reconciler.daemon.service_metrics import COUNTED, DROPS, LABELS, ServiceCounts
 from reconciler.daemon.status import MANY, Status
+from reconciler.daemon.step import Report
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from reconciler.daemon.controller import Report
 from reconciler.daemon.page_lists import BadQuery, Lists, parse_query
 from reconciler.daemon.status import rfc3339
+from reconciler.daemon.step import Report
 from reconciler.engine.model import Plan
 from reconciler.engine.text import Printed, counts, printed, visible
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from reconciler import __version__
 from reconciler.cluster.known import Known
-from reconciler.daemon.controller import Report
 from reconciler.daemon.patience import Fight
 from reconciler.daemon.state import FOLDER
+from reconciler.daemon.step import Report
 from reconciler.engine.model import Refusal
 from reconciler.kernel.opponents import Opponent
 

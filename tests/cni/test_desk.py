@@ -21,7 +21,7 @@ from reconciler.daemon.cni_boot import Boot
 from reconciler.daemon.cni_install import MARK, NotOurs, NotThere, install, uninstall
 from reconciler.daemon.cni_request import CniError, Request
 from reconciler.daemon.cni_socket import AT_ONCE, CniSocket, NoSocket
-from reconciler.daemon.controller import Report
+from reconciler.daemon.step import Report
 from reconciler.engine.model import Conflict, Observed, Plan, Seen, Wanted
 from reconciler.facts.model import Facts, Host, Pod
 from reconciler.intents import Context

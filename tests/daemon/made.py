@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from reconciler.confirm.commit import Trial
 from reconciler.confirm.trials import Trials
-from reconciler.daemon.controller import Rejected
+from reconciler.daemon.content import Rejected
 from reconciler.daemon.keeping import Keeper
 from reconciler.daemon.logs import make_logger
 from reconciler.daemon.loop import Daemon

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.daemon.controller import Controller, Rejected
+from reconciler.daemon.content import Rejected
+from reconciler.daemon.controller import Controller
 from reconciler.engine.guard import Limits
 from reconciler.engine.kind import Kind, Kinds, ObservationFailed, Reader
 from reconciler.engine.model import Action, Owner, Verb

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from reconciler.daemon.controller import Report
 from reconciler.daemon.http import Answer, BadListen, HttpServer, answer, parse_listen
 from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.status import LastRound, Status, after
+from reconciler.daemon.step import Report
 from reconciler.engine.model import Plan, Refusal
 
 LAST = LastRound(1_700_000_000, ("config",), 0.02, 3)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.daemon.controller import Rejected
+from reconciler.daemon.content import Rejected
 from reconciler.daemon.inputs import load_inputs, unpack_inputs
 from reconciler.daemon.settings import Settings
 from reconciler.engine.guard import Limits

@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.cluster.reflector import Timing
 from reconciler.cluster.transport import Api
-from reconciler.daemon.controller import Rejected
+from reconciler.daemon.content import Rejected
 from reconciler.daemon.inputs import FileInputs, load_inputs
 from reconciler.daemon.live import Live
 from reconciler.daemon.settings import Settings

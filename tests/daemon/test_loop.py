@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.daemon.controller import Rejected
+from reconciler.daemon.content import Rejected
 from reconciler.daemon.status import as_json
 from reconciler.facts.model import Host
 from reconciler.intents import Compiled

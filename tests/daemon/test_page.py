@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from reconciler.daemon.controller import Report
 from reconciler.daemon.http import HttpServer, answer
 from reconciler.daemon.page import page, rebound
 from reconciler.daemon.page_lists import BadQuery, parse_query
 from reconciler.daemon.page_view import LINES, View, told, view_after
 from reconciler.daemon.patience import Fight
 from reconciler.daemon.status import LastRound, Recent, Status, after
+from reconciler.daemon.step import Report
 from reconciler.engine.model import Action, Change, Conflict, Line, Origin, Plan, Ref, Refusal, Verb
 from reconciler.engine.round import Outcome
 from reconciler.facts.model import Backend, EndpointSlice, Facts, Host, Node, NodeAddress, Pod, Service, ServicePort
