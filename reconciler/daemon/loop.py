@@ -23,6 +23,7 @@ from reconciler.daemon.interest import Interest, Listening
 from reconciler.daemon.keeping import Keeper
 from reconciler.daemon.logs import log_fight, log_round
 from reconciler.daemon.metrics import Metrics
+from reconciler.daemon.orphans import Orphans
 from reconciler.daemon.page_view import View, view_after
 from reconciler.daemon.patience import Patience
 from reconciler.daemon.schedule import POLL, Schedule
@@ -113,6 +114,7 @@ class Daemon:
             attachments=self._cni.attachments,
             boot=self._cni.boot,
         )
+        self._orphans = Orphans(log)
         self._schedule = Schedule(settings.resync, random.uniform)
         self._patience = Patience(random.uniform)
         self._looked = float("-inf")  # when we last looked around for others
@@ -219,6 +221,7 @@ class Daemon:
                     self._controller.reload()
                 report = self._controller.step(confirmed=confirmed, resting=self._patience.resting(began))
                 self._look_after(report)
+                report = report if self._settings.dry_run else self._orphans.after(report)
         except _Stopped:
             raise
         except Exception:  # noqa: BLE001 — a mistake of ours in one round must not leave the node alone

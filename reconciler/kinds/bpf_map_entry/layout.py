@@ -25,7 +25,7 @@ DROPS = (  # enum pl_drop
     "map_full",
     "no_flow",
 )
-FRONTS, BACKENDS, COUNTS, DROPPED = (f"pl_{name}_{VERSION}" for name in ("front", "back", "count", "drop"))
+FRONTS, BACKENDS, COUNTS, DROPPED, REVERSE = (f"pl_{name}_{VERSION}" for name in ("front", "back", "count", "drop", "sockrev"))
 SLOTS = f"pl_j_tc_{VERSION}"
 
 _FRONT = struct.Struct("=16s2sBB")
@@ -65,7 +65,7 @@ MAPS = {
     COUNTS: Map("percpu_hash", 4, COUNT.size, 1 << 16, ON_DEMAND),
     DROPPED: Map("percpu_array", 4, 8, len(DROPS)),
     f"pl_affin_{VERSION}": Map(_LRU, 24, 32, 1 << 16),
-    f"pl_sockrev_{VERSION}": Map(_LRU, 32, 20, 1 << 16),
+    REVERSE: Map(_LRU, 32, 20, 1 << 16),
     f"pl_sockpeer_{VERSION}": Map(_LRU, 32, 20, 1 << 16),
     f"pl_sockfwd_{VERSION}": Map(_LRU, 32, 24, 1 << 16),
     f"pl_flow_{VERSION}": Map(_LRU, 44, 104, 1 << 17),
