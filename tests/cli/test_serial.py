@@ -60,7 +60,10 @@ def test_what_examples_want_comes_back(example: Path) -> None:
     inputs = read_inputs(example)
     for node in inputs.facts.nodes:
         wanted = compiled(inputs, node).wanted
-        seen = Seen({name: Observed(plain(wanted.rows(name))) for name in KINDS})
+        held = {
+            name: [row for row in wanted.rows(name) if type(row) is kind.row] for name, kind in KINDS.items()
+        }  # what stands for many is never seen
+        seen = Seen({name: Observed(plain(rows)) for name, rows in held.items()})
         back = there_and_back(seen)
         for name in KINDS:
             assert back.rows(name) == seen.rows(name)

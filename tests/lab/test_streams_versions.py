@@ -5,9 +5,8 @@ Its code comes from this repository's history; `tests/compat/previous` names the
 
 from __future__ import annotations
 
-import io
+import shutil
 import subprocess
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,8 +47,9 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if done.returncode != 0:
         pytest.skip(f"this checkout has no commit {commit[:12]}, the version before: {done.stderr.decode(errors='replace').strip()}")
     folder = tmp_path_factory.mktemp("previous")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as files:
-        files.extractall(folder, filter="data")
+    packed = folder / "reconciler.tar"
+    packed.write_bytes(done.stdout)
+    shutil.unpack_archive(packed, folder)
     return folder
 
 

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import tarfile
@@ -369,8 +370,7 @@ def test_a_bundle_is_a_test_case(netns: str, tmp_path: Path, spec: str) -> None:
     plumbline(
         "bundle", "--config", str(file), "--node", "n1", "--root", str(tmp_path / "root"), "--url", "http://127.0.0.1:1", "--out", str(out)
     )
-    with tarfile.open(out) as archive:
-        archive.extractall(tmp_path / "there", filter="data")
+    shutil.unpack_archive(out, tmp_path / "there")
     [folder] = (tmp_path / "there").iterdir()
     again = plumbline("plan", str(folder / "config/network.yaml"), "--node", "n1", "--snapshot", str(folder / "snapshot.json")).stdout
     planned = (folder / "plan.txt").read_text()
