@@ -86,6 +86,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.idle
 	$(BIN)/python -m tests.bench.watches
 	$(BIN)/python -m tests.bench.connects
+	$(BIN)/python -m tests.bench.services
 
 # The hashes of every dependency, development tools included, and of those alone that the image installs; no index address in the files.
 requirements: pyproject.toml
