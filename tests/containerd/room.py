@@ -1,0 +1,129 @@
+"""A containerd of a test's own: /run and /var/lib are its own, so it and plumbline stand in their usual places there."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.bpf.places import cgroup_root
+from tests.cni.runtime import REFERENCE
+from tests.containerd import image
+from tests.containerd.cri import Cri, Refused
+
+HERE = Path(__file__).parents[2]
+SOCKET = "/run/containerd/containerd.sock"
+CONFIG = """\
+version = 2
+disabled_plugins = ["io.containerd.internal.v1.opt"]
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{image}"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
+  stream_server_address = "127.0.0.1"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "native"
+[plugins."io.containerd.grpc.v1.cri".cni]
+  conf_dir = "{folder}/cni/net.d"
+  bin_dir = "{folder}/cni/bin"
+"""
+# Nothing of it is seen outside: a mount namespace's mounts are private, and end with its last process.
+MOUNTS = """\
+mount -t tmpfs run /run && mount -t tmpfs lib /var/lib && mkdir /run/netns && mount -t bpf bpf "$0"/bpf
+echo made && exec sleep infinity
+"""
+
+
+class Room:
+    """Where it runs: `before` brings a command there. In the network namespace of the thread that made it."""
+
+    def __init__(self, folder: Path, cgroup: Path, holder: int) -> None:
+        self.folder, self.cgroup = folder, cgroup
+        self.before = ("nsenter", f"--mount=/proc/{holder}/ns/mnt", "env", f"PYTHONPATH={HERE}")  # the working folder becomes /
+        self.cri = Cri(self.before, SOCKET)
+
+    @property
+    def pods(self) -> str:
+        """The cgroup that pods are below, as a kubelet says it."""
+        return f"/{self.cgroup.name}/pods"
+
+    def run(self, *words: str) -> str:
+        """What a command prints there."""
+        done = subprocess.run([*self.before, *words], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@contextmanager
+def made(folder: Path, name: str, plugin: Path) -> Iterator[Room]:
+    """With a containerd that answers, and the image in it."""
+    for one in ("bpf", "cni/bin", "cni/net.d"):
+        (folder / one).mkdir(parents=True)
+    for program in (*(REFERENCE / one for one in ("bridge", "host-local", "portmap", "loopback")), plugin):
+        shutil.copy(program, folder / "cni/bin")
+    (folder / "config.toml").write_text(CONFIG.format(image=image.NAME, folder=folder))
+    image.write(folder / "image.tar")
+    cgroup = cgroup_root() / name
+    (cgroup / "runtime").mkdir(parents=True)
+    words = ["unshare", "--mount", "sh", "-euc", MOUNTS, str(folder)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "made\n"
+            room = Room(folder, cgroup, holder.pid)
+            with _containerd(room):
+                yield room
+        finally:
+            holder.kill()
+            _end(cgroup)
+
+
+@contextmanager
+def _containerd(room: Room) -> Iterator[None]:
+    log = room.folder / "containerd.log"
+    join = 'echo $$ > "$0"/runtime/cgroup.procs && exec containerd --config "$1"/config.toml'
+    with log.open("w") as stream:
+        started = subprocess.Popen([*room.before, "sh", "-c", join, str(room.cgroup), str(room.folder)], stdout=stream, stderr=stream)
+    try:
+        end, pause = time.monotonic() + 60, threading.Event()
+        while not _answers(room):
+            assert started.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            pause.wait(0.1)
+        room.run("ctr", "--namespace", "k8s.io", "images", "import", str(room.folder / "image.tar"))
+        yield
+    finally:
+        started.terminate()
+        started.wait(timeout=30)
+
+
+def _answers(room: Room) -> bool:
+    try:
+        return room.cri.version() == "containerd"
+    except Refused:
+        return False
+
+
+def _end(cgroup: Path) -> None:
+    """Shims and containers that a failed test has left, and the cgroups of both versions."""
+    (cgroup / "cgroup.kill").write_text("1")
+    above = Path("/sys/fs/cgroup")
+    for top in {cgroup, above / cgroup.name, *above.glob(f"*/{cgroup.name}")}:
+        for folder in sorted((one for one in (top, *top.rglob("*")) if one.is_dir()), reverse=True):
+            _remove(folder)
+
+
+def _remove(cgroup: Path) -> None:
+    """Once its last process has gone, which takes a moment after it was killed."""
+    end, pause = time.monotonic() + 20, threading.Event()
+    while True:
+        try:
+            cgroup.rmdir()
+            return
+        except OSError:
+            assert time.monotonic() < end, f"{cgroup}: {(cgroup / 'cgroup.procs').read_text()}"
+            pause.wait(0.05)
