@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from reconciler.spec.section import Section
-from reconciler.spec.values import ConflistName, Folder, InterfaceName
+from reconciler.spec.values import ConflistName, Folder, InterfaceName, WrittenFolder
 
 LONGEST = 100  # seconds; the plugin gives up at two minutes, kubelets at four
 _SECONDS = re.compile(r"([1-9][0-9]{0,2})s")
@@ -25,7 +25,7 @@ class Cni(Section):
     """The file that tells the container runtime how to connect pods."""
 
     file: ConflistName = "10-plumbline.conflist"
-    conf_dir: Folder = "/etc/cni/net.d"
+    conf_dir: WrittenFolder = "/etc/cni/net.d"
     bin_dir: Folder = "/opt/cni/bin"
     bridge: InterfaceName = "cni0"
     name: str = "plumbline"

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from reconciler.kinds.file.row import FOLDERS, may_hold
 from reconciler.kinds.sysctl.row import parameter
 
 _NAME = re.compile(r"[A-Za-z0-9_.@-]+")
@@ -162,6 +163,13 @@ def folder(value: str) -> str:
     return value
 
 
+def written_folder(value: str) -> str:
+    """A folder that plumbline writes files to."""
+    if not may_hold(folder(value)):
+        raise ValueError(f"{value!r} is none that plumbline writes to; allowed: {FOLDERS}")
+    return value
+
+
 def conflist_name(value: str) -> str:
     """The name of our CNI file: by its name it is known as ours."""
     if not re.fullmatch(r"(\d+-)?plumbline([_-][A-Za-z0-9_-]+)?\.conflist", value):
@@ -177,5 +185,6 @@ PublicAddress = Annotated[str, AfterValidator(endpoint)]
 Site = Annotated[str, AfterValidator(site_name)]
 Share = Annotated[str, AfterValidator(share)]
 Folder = Annotated[str, AfterValidator(folder)]
+WrittenFolder = Annotated[str, AfterValidator(written_folder)]
 ConflistName = Annotated[str, AfterValidator(conflist_name)]
 SysctlName = Annotated[str, AfterValidator(sysctl_name)]

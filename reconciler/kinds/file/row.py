@@ -13,6 +13,7 @@ from reconciler.kinds.spelling import FreeText, Number
 _OWN = re.compile(r"(\d+-)?plumbline([_-][A-Za-z0-9_-]+)?(\.(conf|conflist|json|yaml|env))?")
 _STAGED = re.compile(r"\..+\.plumbline-[0-9a-f]{8}|\.plumbline-[a-z0-9_]{8}")
 _FOLDER = re.compile(r"/cni/net\.d$|/cni-network$|/plumbline(/|$)")
+FOLDERS = "folders of CNI configuration (…/cni/net.d, …/cni-network) and below …/plumbline"
 
 
 class FileKey(NamedTuple):
@@ -67,6 +68,11 @@ def refused(path: str) -> str:
         return f"{path}: a file's path begins with / and has no empty part, '.' or '..'"
     if _OWN.fullmatch(name) is None:
         return f"{path}: files are known as ours by their name: call it plumbline.conflist, 10-plumbline.conflist or plumbline-NAME.conf"
-    if _FOLDER.search(folder) is None:
-        return f"{path}: files are written to folders of CNI configuration (…/cni/net.d, …/cni-network) and below …/plumbline only"
+    if not may_hold(folder):
+        return f"{path}: files are written to {FOLDERS} only"
     return ""
+
+
+def may_hold(folder: str) -> bool:
+    """Whether plumbline writes files there."""
+    return _FOLDER.search(folder) is not None
