@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -20,7 +21,9 @@ MANAGER = "plumbline"
 ROLLED_BACK = "plumbline.dev/rolled-back"  # label: which network.yaml this node had to undo
 LABEL_DIGITS = 32  # of a digest: a label holds at most 63 characters
 PAUSE = 10.0  # seconds between two writes
-SELDOM = 600.0  # seconds until it is tried again where there is no such resource, or we may not write it
+SELDOM = (
+    600.0  # seconds until it is tried again where there is no such resource, or we may not write it; and between looks at what is there
+)
 NOTE = 1000  # characters of an Event's note; the API takes 1024 bytes or so
 _REFUSALS = (403, 404, 405, 422)
 
@@ -61,6 +64,7 @@ class Publisher:
         self._stop = threading.Event()
         self._newest: Published | None = None
         self._there: _There | None = None  # None: not looked yet
+        self._looked = float("-inf")  # when
         self._told: frozenset[Happening] = frozenset()
         self._counts: dict[str, int] = {}
         self._silent = False  # its trouble was told
@@ -126,7 +130,7 @@ class Publisher:
         if newest is None or self._stop.is_set():
             return
         self._tell_happenings(newest)
-        known = self._there
+        known = self._there if time.monotonic() - self._looked < self._seldom else None  # a Node made anew takes it along
         try:
             self._put(newest, known or self._look())
         except Trouble as trouble:
@@ -146,6 +150,7 @@ class Publisher:
 
     def _look(self) -> _There:
         """Our own object as it is: conditions keep their times over a restart. Raises Trouble."""
+        self._looked = time.monotonic()
         found = self._api.get(NODE_NETWORKS, {"fieldSelector": f"metadata.name={self._node}"}).get("items") or []
         if not found:
             return _There({}, {}, exists=False)

@@ -23,7 +23,8 @@ from reconciler.facts.nodes import BadNode, KnownNodes
 from reconciler.facts.pods import pods_of
 from reconciler.facts.policies import unenforced
 from reconciler.facts.services import services_of
-from reconciler.intents import Compiled, Context, Memo, compile_node
+from reconciler.intents import Compiled, Context, IntentError, Memo, compile_node
+from reconciler.intents.fabric import unsendable
 from reconciler.spec.cluster import Rollout
 from reconciler.spec.load import Loaded, load_texts, read_texts
 from reconciler.spec.partition import wire
@@ -62,6 +63,10 @@ class FileInputs(NamedTuple):
     @property
     def nodes(self) -> Collection[str]:
         return self.facts.nodes.keys()
+
+    @property
+    def pod_cidrs(self) -> Mapping[str, tuple[str, ...]]:
+        return {name: node.pod_cidrs for name, node in self.facts.nodes.items()}
 
     @property
     def limits(self) -> Limits:
@@ -111,7 +116,11 @@ class FileInputs(NamedTuple):
         return Context(self.loaded.spec, self.facts._replace(host=host), self.node.name, self.loaded.where, self.memo)
 
     def compile(self, host: Host) -> Compiled:
-        return compile_node(self.context(host))
+        """Raises IntentError."""
+        context = self.context(host)
+        if why := unsendable(context):
+            raise IntentError(why)
+        return compile_node(context)
 
     def packed(self) -> bytes:
         return bytes(_packing().dump_json(_Packed(self.texts, self.facts._replace(host=None))))
@@ -150,6 +159,7 @@ class Told(NamedTuple):
     cluster_id: str = ""
     policies: tuple[str, ...] = ()  # NetworkPolicies by name
     stale: bool = False  # some of it was kept on disk, or is still to come
+    renamed: str = ""  # this node is not among them, and has this name there now
     warnings: tuple[str, ...] = ()
 
 
@@ -199,6 +209,8 @@ def _load(settings: Settings, known: KnownNodes | None, teller: Teller | None) -
     nodes = [*{node.name: node for node in (*nodes, *(told.nodes or ()))}.values()]
     pods, services = pods if told.pods is None else told.pods, services if told.services is None else told.services
     facts = build_facts(loaded, nodes, pods=pods, services=services)._replace(cluster_id=told.cluster_id)
+    if settings.node not in facts.nodes and (facts.nodes or told.nodes is not None):
+        raise Rejected((_unknown(settings, facts, told.renamed),))
     inputs = _judged(settings, loaded, facts, texts or ())
     unserved = map(str, unenforced(loaded, told.policies, warning=True))
     return inputs._replace(warnings=(*inputs.warnings, *wrong_pods, *wrong_services, *told.warnings, *unserved), stale=told.stale)
@@ -216,13 +228,13 @@ def _judged(settings: Settings, loaded: Loaded, facts: Facts, texts: Texts) -> F
 def _this_node(settings: Settings, facts: Facts) -> Node:
     """Raises Rejected: a node that is named no more keeps its network until a person removes it."""
     node = facts.nodes.get(settings.node)
-    if node is not None:
-        return node
-    if not facts.nodes:
-        return Node(settings.node)
-    raise Rejected(
-        (
-            f"{settings.source}: node {settings.node} is not among the {len(facts.nodes)} nodes that network.yaml and the facts name; "
-            f"if it has another name here, say --node NAME; if it left the cluster, remove what it holds: plumbline cleanup",
-        )
-    )
+    if node is None and facts.nodes:
+        raise Rejected((_unknown(settings, facts),))
+    return node or Node(settings.node)
+
+
+def _unknown(settings: Settings, facts: Facts, renamed: str = "") -> str:
+    here = f"{settings.source}: node {settings.node} is not among the {len(facts.nodes)} nodes that network.yaml and the facts name; "
+    if renamed:
+        return f"{here}its address is that of node {renamed} now: if it was renamed, start this daemon with --node {renamed}"
+    return f"{here}if it has another name here, say --node NAME; if it left the cluster, remove what it holds: plumbline cleanup"

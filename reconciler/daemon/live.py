@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ from reconciler.cluster.view import ClusterView, View
 from reconciler.daemon.content import Rejected
 from reconciler.daemon.inputs import FileInputs, Texts, Told, unpack_inputs
 from reconciler.daemon.settings import Settings
-from reconciler.facts.model import Facts
+from reconciler.facts.model import Facts, Node
 from reconciler.spec.load import Loaded, load_spec, load_texts
 from reconciler.spec.model import ClusterNetwork
 from reconciler.spec.problems import SpecError
@@ -29,6 +29,7 @@ class Live:
     def __init__(self, settings: Settings, api: Api, report: Report, timing: Timing = Timing()) -> None:
         self._settings, self._api, self._report, self._timing = settings, api, report, timing
         self._kept: FileInputs | None = None
+        self._me: Node | None = None  # this node, as it was when there was one
         self._parsed: tuple[Texts, Loaded] | None = None
         self._view: ClusterView | None = None
         self._configmap: Reflector[Texts] | None = None
@@ -64,7 +65,7 @@ class Live:
         """Content that was kept: it says where the API is, and what it said. Raises Rejected."""
         kept = unpack_inputs(self._settings, body)
         self._reach(kept.loaded)
-        self._kept = kept
+        self._kept, self._me = kept, kept.node
         return kept
 
     @property
@@ -108,8 +109,10 @@ class Live:
             raise Rejected((f"the Kubernetes API has not told yet which nodes there are: {why}",))
         if not (view.awaited or self._unread):
             self._kept = None  # all of it is known anew
+        self._me = next((node for node in view.nodes or () if node.name == self._settings.node), self._me)
         warnings = (*_detour(view, self._api.server), *_unlabelled(view, loaded, self._settings.node))
-        return _told(view, kept, *warnings)._replace(stale=bool(view.awaited) or self._unread)
+        told = _told(view, kept, *warnings)
+        return told._replace(stale=bool(view.awaited) or self._unread, renamed=_heir(self._me, told.nodes or ()))
 
     @property
     def _unread(self) -> bool:
@@ -117,6 +120,13 @@ class Live:
 
     def _reach(self, loaded: Loaded) -> None:
         self._api.reach(self._settings.servers or tuple(loaded.spec.cluster.api_servers))
+
+
+def _heir(me: Node | None, nodes: Collection[Node]) -> str:
+    """Who has this node's address under another name; empty where nobody has, or where it still has it."""
+    if me is None or not me.addresses or any(node.name == me.name for node in nodes):
+        return ""
+    return next((node.name for node in nodes if node.addresses == me.addresses), "")
 
 
 def _told(view: View, kept: Facts | None, *warnings: str) -> Told:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from reconciler.engine.guard import Limits
+from reconciler.facts.model import Node
 from reconciler.spec.cluster import Rollout
 from reconciler.spec.partition import partition
 
@@ -17,6 +18,14 @@ class Inventory(Protocol):
     def name(self) -> str: ...
     @property
     def nodes(self) -> Collection[str]: ...
+    @property
+    def node(self) -> Node:
+        """This one."""
+
+    @property
+    def pod_cidrs(self) -> Mapping[str, tuple[str, ...]]:
+        """Of each node by its name."""
+
     @property
     def limits(self) -> Limits: ...
     @property
@@ -36,18 +45,37 @@ def suspicion(before: Inventory, now: Inventory, this: str) -> str:
     if now.name != before.name:
         reasons.append(f"metadata.name is {now.name}, and this node belongs to {before.name}")
     peers = set(before.nodes) - {this}
-    gone = sorted(peers - set(now.nodes))
+    gone = _gone(before, now, peers)
     if gone and len(gone) == len(peers):
         reasons.append(f"it names none of the other {len(peers)} nodes any more ({_some(gone)})")
     elif len(gone) > 1 and len(gone) > now.limits.share * len(peers):
         reasons.append(
             f"it leaves out {len(gone)} of the other {len(peers)} nodes ({_some(gone)}); limits.maxDeletes is {now.limits.share:.0%}"
         )
+    reasons += _unfinished(before.node, now.node)
     if before.served and now.served == 0:
         reasons.append(f"it knows none of the {before.served} services any more, and every cluster has its own API's")
     if not now.rollout.allow_partition and (parted := partition(before.wire, now.wire)):
         reasons.append(f"{parted}; say rollout.allowPartition: true to have it all the same")
     return "; ".join(reasons)
+
+
+def _gone(before: Inventory, now: Inventory, peers: set[str]) -> list[str]:
+    """Nodes that are named no more. One whose pod CIDRs another name has now was renamed: what led to it stays."""
+    missing = peers - set(now.nodes)
+    if not missing:
+        return []
+    new = {cidr for name, cidrs in now.pod_cidrs.items() if name not in before.pod_cidrs for cidr in cidrs}
+    return sorted(name for name in missing if not (cidrs := before.pod_cidrs.get(name)) or not new.issuperset(cidrs))
+
+
+def _unfinished(before: Node, now: Node) -> list[str]:
+    """A Node that is made anew gets its addresses and its pod CIDR some time later: that much is not known yet."""
+    known = {
+        "address": (", ".join(one.address for one in before.addresses), now.addresses),
+        "pod CIDR": (", ".join(before.pod_cidrs), now.pod_cidrs),
+    }
+    return [f"node {now.name} has no {what} any more, and had {had}" for what, (had, has) in known.items() if had and not has]
 
 
 def _some(names: list[str]) -> str:

@@ -109,7 +109,7 @@ def _pod_cidrs(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
     for first, second in _overlaps(networks):
         yield problem_at(
             loaded, ("nodes", second.owner, "podCIDRs"), f"{second.text} overlaps {first.text} of node {first.owner}",
-            "give each node a pod CIDR of its own", node=facts.nodes[second.owner],
+            f"give each node a pod CIDR of its own; {_twice(first.owner)}", node=facts.nodes[second.owner],
         )  # fmt: skip
 
 
@@ -122,14 +122,20 @@ def _addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:
             first = holders.setdefault((node.site, one.address), node.name)
             if first != node.name:
                 yield problem_at(
-                    loaded, path, f"{one.address} is the address of node {first} too", "every node of a site has its own", node=node
-                )
+                    loaded, path, f"{one.address} is the address of node {first} too",
+                    f"every node of a site has its own; {_twice(first)}", node=node,
+                )  # fmt: skip
             number = _number(one.address, node.name)
             network = _within(number, inside)
             if network is not None:
                 yield problem_at(
                     loaded, path, f"{one.address} lies inside the pod network {network.text}", "they must not overlap", node=node
                 )
+
+
+def _twice(name: str) -> str:
+    """Two nodes in one place may be one that was renamed."""
+    return f"if both are one node, which was renamed, delete the old name: kubectl delete node {name}, if that is the old one"
 
 
 def _public_addresses(loaded: Loaded, facts: Facts) -> Iterator[Problem]:

@@ -181,6 +181,7 @@ class Host(NamedTuple):
     addresses: tuple[str, ...] = ()  # of its devices that others reach; only where services need them
     attached: Mapping[str, tuple[str, ...]] = {}  # pods here that the runtime just connected, "default/a" to the addresses they got
     settled: bool = True  # a round has converged since it booted: its pods may start
+    astray: tuple[str, ...] = ()  # addresses of this node that none of its devices holds
     netns_cookie: int = 0  # SO_NETNS_COOKIE of its network namespace (socket(7)); 0: not asked
 
 

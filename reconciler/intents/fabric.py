@@ -150,6 +150,24 @@ def _device(local: _Local, origin: Origin) -> Iterator[Any]:
             yield Address(AddressKey("", overlay.device, f"{vtep_address(cidr)}/{32 if family == 4 else 128}"), origin=origins)
 
 
+def unsendable(context: Context) -> str:
+    """Why nothing that this node sends over the overlay would leave it; empty where it does.
+
+    The kernel routes no packet whose source address is not here (ip_route_output_key_hash_rcu(), net/ipv4/route.c).
+    """
+    fabric, host = context.spec.fabric, context.facts.host
+    if fabric is None or fabric.mode in ("none", "direct") or host is None or not host.astray:
+        return ""
+    me = _me(context)
+    address = me.address(underlay_family(context, fabric))
+    if address is None or address.address not in host.astray:
+        return ""
+    return (
+        f"no interface holds {address.address}, the address of node {me.name}: the kernel would drop all that is sent from it; "
+        f"give it to the uplink, or correct it: nodes.{me.name}.address, else the Node's InternalIP or its annotation plumbline.dev/address"
+    )
+
+
 def peer_rows(local: _Local, peer: Node) -> list[Any]:
     """What one node holds for one other, by their transport. Depends on nothing else, so it can be remembered."""
     how = transport(local.node, peer, local.fabric.mode)

@@ -29,7 +29,8 @@ def observe_host(io: Reader, node: Node, root: str = "") -> Host:
     """
     mtus = io.decoded("", _LINKS, _mtus)
     routes = io.decoded("", _ROUTES, _default_routes)
-    uplink = node.interface or _holder(io.decoded("", _ADDRESSES, _holders), node) or next((route.dev for route in routes), "")
+    holders = io.decoded("", _ADDRESSES, _holders)
+    uplink = node.interface or _holder(holders, node) or next((route.dev for route in routes), "")
     if uplink not in mtus:
         ours = ", ".join(address.address for address in node.addresses) or "no address known"
         raise ObservationFailed(
@@ -37,7 +38,8 @@ def observe_host(io: Reader, node: Node, root: str = "") -> Host:
             + (f", and there is no interface {uplink}" if uplink else " and there is no default route")
             + f"; correct nodes.{node.name}.address, or name the uplink with nodes.{node.name}.interface"
         )
-    return Host(uplink, mtus[uplink], routes, io.read("", "/proc/net/if_inet6") is not None, root)
+    astray = tuple(one.address for one in node.addresses if one.address not in holders)
+    return Host(uplink, mtus[uplink], routes, io.read("", "/proc/net/if_inet6") is not None, root, astray=astray)
 
 
 def _holder(holders: dict[str, str], node: Node) -> str:

@@ -149,6 +149,23 @@ def test_an_object_that_somebody_removed_comes_again(crd: SmallApi, publish: Cal
     one.until(lambda: one.status.get("drift") == {"found": 1, "repaired": 0})
 
 
+def test_an_object_that_went_with_its_old_node_comes_again_though_nothing_changes(crd: SmallApi, publish: Callable[..., Node]) -> None:
+    """A Node that is deleted and made anew has another UID: the garbage collector takes what belonged to the first."""
+    one = publish(seldom=0.05)
+    one.say(GOOD)
+    one.until(lambda: one.status)
+    crd.delete("/api/v1/nodes/n1")
+    crd.put("/api/v1/nodes", node("n1"))
+    crd.delete(f"{NODE_NETWORKS}/n1")
+
+    def there() -> bool:
+        one.say(GOOD)  # as after every round
+        return bool(one.status)
+
+    one.until(there)
+    assert one.object["metadata"]["ownerReferences"][0]["uid"] == (crd.get("/api/v1/nodes/n1") or {})["metadata"]["uid"]
+
+
 def test_fields_that_somebody_else_applied_are_taken_back(crd: SmallApi, api: Api, publish: Callable[..., Node]) -> None:
     one = publish()
     one.say(GOOD)

@@ -43,6 +43,7 @@ class Made(NamedTuple):
     node: Node = Node("n1")
     name: str = "cluster"
     nodes: tuple[str, ...] = ()
+    pod_cidrs: Mapping[str, tuple[str, ...]] = {}
     stale: bool = False
     pods: None = None
     pod_netns: str = "auto"

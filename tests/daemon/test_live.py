@@ -51,6 +51,17 @@ class Node:
             assert time.monotonic() < end, inputs
             threading.Event().wait(0.01)
 
+    def until_rejected(self, why: str) -> None:
+        end = time.monotonic() + 10
+        while True:
+            try:
+                self.load()
+            except Rejected as rejected:
+                if why in str(rejected.problems):
+                    return
+            assert time.monotonic() < end, f"never rejected: {why}"
+            threading.Event().wait(0.01)
+
 
 @pytest.fixture
 def one(server: SmallApi, api: Api, tmp_path: Path) -> Iterator[Node]:
@@ -113,6 +124,14 @@ def test_policies_that_nobody_enforces_are_a_warning_here(server: SmallApi, one:
     assert one.until(lambda inputs: any("NetworkPolicy media/deny-all" in each for each in inputs.warnings))
     one.file.write_text(HEAD + "policy: external\n")
     assert not one.until(lambda inputs: inputs.loaded.spec.policy == "external").warnings
+
+
+def test_an_api_that_names_no_node_at_all_is_no_cluster_of_ours(server: SmallApi, one: Node) -> None:
+    """A node of no name in a cluster of none would be asked to hold nothing, its CNI file included."""
+    one.until(lambda inputs: len(inputs.nodes) == 2)
+    for number in (1, 2):
+        server.delete(f"/api/v1/nodes/n{number}")
+    one.until_rejected("node n1 is not among the 0 nodes")
 
 
 def test_the_same_again_is_the_same(server: SmallApi, one: Node) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.daemon.suspicion import suspicion
 from reconciler.engine.guard import Limits
+from reconciler.facts.model import Node, NodeAddress
 from reconciler.spec.cluster import Rollout
 from reconciler.spec.load import load_text
 from reconciler.spec.partition import wire
@@ -14,6 +15,12 @@ from tests.daemon.made import Made
 
 def cluster(*numbers: int, name: str = "a", share: float = 0.3) -> Made:
     return Made("d", name=name, nodes=tuple(f"n{number}" for number in numbers), limits=Limits(share, 20))
+
+
+def with_cidrs(**cidrs: int) -> Made:
+    """Nodes by name, and the number of each one's pod CIDR; 0: none."""
+    said = {name: (f"10.244.{number}.0/24",) if number else () for name, number in cidrs.items()}
+    return Made("d", nodes=tuple(said), pod_cidrs=said, node=Node("n1", (NodeAddress("10.0.0.1", 24),), said["n1"]))
 
 
 TEN = cluster(*range(1, 11))
@@ -31,6 +38,9 @@ TEN = cluster(*range(1, 11))
         (cluster(), cluster()),
         (TEN, cluster(*range(1, 6), share=0.6)),
         (cluster(1, 2), cluster(2)),  # this node alone is gone: told elsewhere
+        (with_cidrs(n1=1, n2=2), with_cidrs(n1=1, b2=2)),  # renamed
+        (with_cidrs(n1=1, n2=2, n3=3, n4=4), with_cidrs(n1=1, b2=2, b3=3, b4=4)),
+        (with_cidrs(n1=1), with_cidrs(n1=7)),
     ],
 )
 def test_what_follows_without_a_word(before: Made, now: Made) -> None:
@@ -45,6 +55,14 @@ def test_what_follows_without_a_word(before: Made, now: Made) -> None:
         (cluster(1, 2), cluster(1), "it names none of the other 1 nodes any more (n2)"),
         (TEN, cluster(*range(1, 7)), "it leaves out 4 of the other 9 nodes (n10, n7, n8, n9); limits.maxDeletes is 30%"),
         (TEN, cluster(1, *range(20, 40)), "it names none of the other 9 nodes any more"),
+        (with_cidrs(n1=1, n2=2), with_cidrs(n1=1, b2=7), "it names none of the other 1 nodes any more (n2)"),
+        (with_cidrs(n1=1, n2=2), with_cidrs(n1=2), "it names none of the other 1 nodes any more (n2)"),
+        (with_cidrs(n1=1), with_cidrs(n1=0), "node n1 has no pod CIDR any more, and had 10.244.1.0/24"),
+        (
+            with_cidrs(n1=1),
+            with_cidrs(n1=1)._replace(node=Node("n1", (), ("10.244.1.0/24",))),
+            "node n1 has no address any more, and had 10.0.0.1",
+        ),
         (TEN, TEN._replace(name="b"), "metadata.name is b, and this node belongs to a"),
         (TEN, cluster(1, name="b"), "metadata.name is b, and this node belongs to a; it names none"),
     ],

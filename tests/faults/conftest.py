@@ -1,0 +1,5 @@
+"""Certificates for the API that some faults are about."""
+
+from tests.api.conftest import certificates
+
+__all__ = ["certificates"]
