@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from reconciler.engine.model import Origin, Ref, Unknown
+from reconciler.engine.model import Absent, Origin, Ref, Unknown
 from reconciler.intents import Context, Remark
 from reconciler.intents.fabric import device_mtu
 from reconciler.kinds.file import file
@@ -34,6 +34,7 @@ def rows(context: Context) -> Iterable[Any]:
     if host is not None and not host.settled:
         text = f"{row.key.path} waits for the first round since boot that leaves nothing to do"
         yield Remark(text, where, withholds=Ref("file", row.key))
+        yield Absent(row, text, origin=(Origin("cni", "readiness", where),))  # its folder is looked into, whichever it is
         return
     yield row._replace(origin=(Origin("cni", f"pods of {context.node}", where),))
 

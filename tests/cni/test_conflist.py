@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from reconciler.cli import command
 from reconciler.cli.checks.tools import PLUGINS, plugins
 from reconciler.cli.trouble import CannotGoOn
-from reconciler.engine.model import Ref
+from reconciler.engine.model import Absent, Ref
 from reconciler.facts.model import Facts, Host, Node, NodeAddress
 from reconciler.intents import Context, Remark
 from reconciler.intents.cni import conflist, rows
@@ -44,11 +44,12 @@ def test_before_the_first_round_of_a_boot_there_is_no_file() -> None:
     made = {}
     for settled in (True, False):
         host = Host("eth0", 1500, root="/lab/n1", settled=settled)
-        (made[settled],) = rows(Context(spec, Facts({"n1": NODE}, host), "n1", lambda path: "network.yaml:4"))
-    remark = made[False]
+        made[settled] = list(rows(Context(spec, Facts({"n1": NODE}, host), "n1", lambda path: "network.yaml:4")))
+    (remark, absent), (there,) = made[False], made[True]
     assert isinstance(remark, Remark)
-    assert remark.withholds == Ref("file", made[True].key)
-    assert made[True].key == FileKey("/lab/n1/var/lib/rancher/k3s/agent/etc/cni/net.d/10-plumbline.conflist")
+    assert isinstance(absent, Absent)
+    assert remark.withholds == Ref("file", there.key) == Ref("file", absent.row.key)
+    assert there.key == FileKey("/lab/n1/var/lib/rancher/k3s/agent/etc/cni/net.d/10-plumbline.conflist")
 
 
 def test_check_looks_for_the_plugin_where_it_is_used(tmp_path: Path) -> None:

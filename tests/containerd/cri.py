@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ class Cri:
 
     def __init__(self, before: Sequence[str], socket: str) -> None:
         self._before, self._socket = tuple(before), socket
+        self._attempts = itertools.count()
 
     def version(self) -> str:
         """What the runtime is. Raises Refused."""
@@ -42,7 +44,7 @@ class Cri:
 
     def run(self, namespace: str, name: str, uid: str, cgroup: str) -> Sandbox:
         """A pod without containers: its namespace, connected by CNI. Raises Refused."""
-        metadata = message((1, name), (2, uid), (3, namespace))
+        metadata = message((1, name), (2, uid), (3, namespace), (4, next(self._attempts)))  # one that failed keeps its name
         config = message((1, metadata), (2, name), (8, message((1, cgroup))))
         return Sandbox(field(self.call("RunPodSandbox", message((1, config))), 1).decode(), config)
 
@@ -69,6 +71,11 @@ class Cri:
         """The pod and its containers, as a kubelet does it: stopped, then removed. Raises Refused."""
         self.call("StopPodSandbox", message((1, sandbox.id)))
         self.call("RemovePodSandbox", message((1, sandbox.id)))
+
+    def every(self) -> list[str]:
+        """Ids of all sandboxes and containers, whatever their state. Raises Refused."""
+        lists = (self.call("ListPodSandbox", b""), self.call("ListContainers", b""))
+        return [field(one, 1).decode() for said in lists for number, one in fields(said) if number == 1 and isinstance(one, bytes)]
 
     def call(self, method: str, body: bytes) -> bytes:
         """Raises Refused."""

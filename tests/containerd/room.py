@@ -31,11 +31,13 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
   conf_dir = "{folder}/cni/net.d"
   bin_dir = "{folder}/cni/bin"
 """
-# Nothing of it is seen outside: a mount namespace's mounts are private, and end with its last process.
+# Nothing of it is seen outside: a mount namespace's mounts are private, and end with its last process. Whoever made it holds
+# its standard input open; when that ends, however it ends, so does all that ran here.
 MOUNTS = """\
 mount -t tmpfs run /run && mount -t tmpfs lib /var/lib && mkdir /run/netns && mount -t bpf bpf "$0"/bpf
-echo made && exec sleep infinity
+echo made && read -r _ || echo 1 > "$1"/cgroup.kill
 """
+JOIN = 'echo $$ > "$0"/cgroup.procs && exec "$@"'
 
 
 class Room:
@@ -43,7 +45,8 @@ class Room:
 
     def __init__(self, folder: Path, cgroup: Path, holder: int) -> None:
         self.folder, self.cgroup = folder, cgroup
-        self.before = ("nsenter", f"--mount=/proc/{holder}/ns/mnt", "env", f"PYTHONPATH={HERE}")  # the working folder becomes /
+        enter = ("nsenter", f"--mount=/proc/{holder}/ns/mnt")  # the working folder becomes /
+        self.before = (*enter, "sh", "-c", JOIN, str(cgroup / "node"), "env", f"PYTHONPATH={HERE}")
         self.cri = Cri(self.before, SOCKET)
 
     @property
@@ -57,6 +60,14 @@ class Room:
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def ctr(self, *words: str) -> str:
+        """What containerd's own command prints of what the kubelet's side has made."""
+        return self.run("ctr", "--namespace", "k8s.io", *words)
+
+    def pod_cgroups(self) -> list[Path]:
+        """Those of pods and containers, in every hierarchy."""
+        return [folder for top in _tops(self.cgroup) for folder in _below(top / "pods")]
+
 
 @contextmanager
 def made(folder: Path, name: str, plugin: Path) -> Iterator[Room]:
@@ -68,33 +79,37 @@ def made(folder: Path, name: str, plugin: Path) -> Iterator[Room]:
     (folder / "config.toml").write_text(CONFIG.format(image=image.NAME, folder=folder))
     image.write(folder / "image.tar")
     cgroup = cgroup_root() / name
-    (cgroup / "runtime").mkdir(parents=True)
-    words = ["unshare", "--mount", "sh", "-euc", MOUNTS, str(folder)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as holder:
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "made\n"
-            room = Room(folder, cgroup, holder.pid)
-            with _containerd(room):
-                yield room
-        finally:
-            holder.kill()
-            _end(cgroup)
+    try:
+        (cgroup / "node").mkdir(parents=True)
+        with _held(folder, cgroup) as room, _containerd(room):
+            yield room
+    finally:
+        _end(cgroup)
+
+
+@contextmanager
+def _held(folder: Path, cgroup: Path) -> Iterator[Room]:
+    words = ["unshare", "--mount", "sh", "-euc", MOUNTS, str(folder), str(cgroup)]
+    # sessions of their own: Ctrl-C is for the test, which then ends them in order
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "made\n"
+        yield Room(folder, cgroup, holder.pid)
 
 
 @contextmanager
 def _containerd(room: Room) -> Iterator[None]:
     log = room.folder / "containerd.log"
-    join = 'echo $$ > "$0"/runtime/cgroup.procs && exec containerd --config "$1"/config.toml'
+    words = [*room.before, "containerd", "--config", str(room.folder / "config.toml")]
     with log.open("w") as stream:
-        started = subprocess.Popen([*room.before, "sh", "-c", join, str(room.cgroup), str(room.folder)], stdout=stream, stderr=stream)
+        started = subprocess.Popen(words, stdout=stream, stderr=stream, start_new_session=True)
     try:
         end, pause = time.monotonic() + 60, threading.Event()
         while not _answers(room):
             assert started.poll() is None, log.read_text()
             assert time.monotonic() < end, log.read_text()
             pause.wait(0.1)
-        room.run("ctr", "--namespace", "k8s.io", "images", "import", str(room.folder / "image.tar"))
+        room.ctr("images", "import", str(room.folder / "image.tar"))
         yield
     finally:
         started.terminate()
@@ -109,12 +124,21 @@ def _answers(room: Room) -> bool:
 
 
 def _end(cgroup: Path) -> None:
-    """Shims and containers that a failed test has left, and the cgroups of both versions."""
+    """What a failed test has left: shims, containers, a daemon; and the cgroups of both versions."""
     (cgroup / "cgroup.kill").write_text("1")
-    above = Path("/sys/fs/cgroup")
-    for top in {cgroup, above / cgroup.name, *above.glob(f"*/{cgroup.name}")}:
-        for folder in sorted((one for one in (top, *top.rglob("*")) if one.is_dir()), reverse=True):
+    for top in _tops(cgroup):
+        for folder in sorted((top, *_below(top)), reverse=True):
             _remove(folder)
+
+
+def _tops(cgroup: Path) -> list[Path]:
+    """It, and those of its name in the hierarchies of version 1, where runc makes them."""
+    above = Path("/sys/fs/cgroup")
+    return [one for one in {cgroup, above / cgroup.name, *above.glob(f"*/{cgroup.name}")} if one.is_dir()]
+
+
+def _below(cgroup: Path) -> list[Path]:
+    return [one for one in cgroup.rglob("*") if one.is_dir()]
 
 
 def _remove(cgroup: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,13 @@ from typing import Any
 import pytest
 
 from tests.cluster.configmap import ConfigMap
-from tests.containerd import image
+from tests.containerd import image, needs
+from tests.containerd.cri import Cri, Refused, Sandbox
 from tests.containerd.room import Room
 from tests.daemon.process import Daemon
 from tests.namespaces import sh
 
+needs.skip_where_it_cannot_run()
 pytestmark = pytest.mark.kernel
 CLUSTER_IP = "10.96.0.10"
 NETWORK = """\
@@ -84,11 +87,15 @@ class Node:
         new.write_text(json.dumps({"kind": "List", "apiVersion": "v1", "items": objects}))
         new.rename(self._manifests)
 
+    def start(self, name: str) -> Sandbox:
+        """A pod of this name. Raises Refused."""
+        return self.room.cri.run("media", name, f"uid-{name}", self.room.pods)
+
     @contextmanager
     def daemon(self, state: str) -> Iterator[Daemon]:
         started = Daemon(
             self._folder / f"log-{state}", self._config.folder, self._folder / state, self._manifests,
-            before=self.room.before, options=("--verbose",),
+            before=self.room.before, options=("--verbose", "--resync", "3"),
         )  # fmt: skip
         try:
             yield started
@@ -108,15 +115,33 @@ def inside(room: Room, netns: str, *words: str) -> str:
     return room.run("nsenter", f"--net=/run/netns/{netns}", *words)
 
 
+def reaches(cri: Cri, container: str, address: str) -> bool:
+    return cri.execute(container, "ping", "-c", "1", "-W", "5", address)[0] == 0
+
+
+def nothing_is_left(room: Room) -> None:
+    assert (room.cri.every(), room.ctr("containers", "ls", "-q"), room.ctr("tasks", "ls", "-q")) == ([], "", "")
+    assert room.run("ls", "/run/netns") == ""
+    assert found_by_runtime(room) == []
+    assert room.pod_cgroups() == []
+    assert re.findall(r"10\.244\..*", room.run("ls", "/var/lib/cni/networks/plumbline")) == [], "addresses of pods"
+    assert not on_bridge()
+
+
+def on_bridge() -> list[Any]:
+    """The node's ends of its pods."""
+    return [one for one in json.loads(sh("ip -j link")) if one.get("master") == "cni0"]
+
+
 def test_pods_with_segments_and_services_from_start_to_end(its_room: Room, tmp_path: Path) -> None:
     node, cri = Node(its_room, tmp_path), its_room.cri
     with node.daemon("first") as daemon:
         daemon.until(lambda: cri.ready() and daemon.ready())
-        a, b = (cri.run("media", name, f"uid-{name}", its_room.pods) for name in ("a", "b"))
+        a, b = (node.start(name) for name in ("a", "b"))
         asks, serves = (cri.start(one, image.NAME, "sh", "-c", SERVES) for one in (a, b))
         for container, own, other in ((asks, "192.168.11.1", "192.168.11.2"), (serves, "192.168.11.2", "192.168.11.1")):
             assert f"inet {own}/24" in cri.execute(container, "cat", "/first")[1], "it is there at the container's first command"
-            assert cri.execute(container, "ping", "-c", "1", "-W", "5", other)[0] == 0
+            assert reaches(cri, container, other)
 
         url = f"http://{CLUSTER_IP}/"
         refused, said = cri.execute(asks, "wget", "-q", "-O", "-", url)
@@ -132,16 +157,52 @@ def test_pods_with_segments_and_services_from_start_to_end(its_room: Room, tmp_p
     for name in found:
         inside(its_room, name, "ip", "link", "del", "vx1")
     with node.daemon("second") as daemon:  # without what the plugin was told: by what containerd has written alone
-        daemon.until(lambda: all("vx1" in inside(its_room, name, "ip", "link") for name in found))
-        daemon.until(lambda: cri.execute(asks, "ping", "-c", "1", "-W", "5", "192.168.11.2")[0] == 0)
+        daemon.until(lambda: reaches(cri, asks, "192.168.11.2"))
+        inside(its_room, found[0], "ip", "link", "del", "vx1")
+        daemon.until(lambda: reaches(cri, asks, "192.168.11.2") and reaches(cri, serves, "192.168.11.1"))
 
-        hosts = json.loads(sh("ip -j link show master cni0"))
-        assert len(hosts) == 2
+        assert len(on_bridge()) == 2
         for one in (a, b):
             cri.stop(one)
-        daemon.until(lambda: not json.loads(sh("ip -j link show master cni0") or "[]"))  # gone with the namespaces: nobody holds one
+        daemon.until(lambda: not on_bridge())  # gone with the namespaces: nobody holds one
         rounds = len(daemon.logged("round"))
         node.knows(SERVICE, endpoints())
         daemon.until(lambda: len(daemon.logged("round")) > rounds and daemon.ready())
-        assert its_room.run("ls", "/run/netns") == ""
-        assert found_by_runtime(its_room) == []
+    nothing_is_left(its_room)
+
+
+def test_pods_end_while_no_daemon_runs_and_start_once_one_does(its_room: Room, tmp_path: Path) -> None:
+    node, cri = Node(its_room, tmp_path), its_room.cri
+    with node.daemon("state") as daemon:
+        daemon.until(lambda: cri.ready() and daemon.ready())
+        a = node.start("a")
+        daemon.end(signal.SIGKILL)
+    cri.stop(a)
+    nothing_is_left(its_room)
+    with pytest.raises(Refused, match="no plumbline daemon answers on this node"):
+        node.start("b")
+    nothing_is_left(its_room)  # a kubelet tries again, with a sandbox of another id
+    with node.daemon("state") as daemon:
+        asks = cri.start(node.start("b"), image.NAME)
+        assert "inet 192.168.11.2/24" in cri.execute(asks, "ip", "addr", "show", "dev", "vx1")[1]
+        daemon.until(daemon.ready)  # what it remembers of the pod that has gone does not hold it up
+
+
+def test_the_runtime_has_no_network_before_a_round_has_converged(its_room: Room, tmp_path: Path) -> None:
+    """Which is what the kubelet makes the node's condition Ready of."""
+    node, cri = Node(its_room, tmp_path), its_room.cri
+    theirs = "10.244.2.0/24 via 10.0.1.99"
+    assert not cri.ready()
+    for boot in ("first", "second"):
+        sh(f"ip route replace {theirs}")  # in the place of ours: while it is there no round converges
+        with node.daemon("state") as daemon:
+            daemon.until(lambda: bool(daemon.status["conflicts"]) and not cri.ready())
+            with pytest.raises(Refused, match="cni"):
+                node.start("a")
+            assert not daemon.status["converged"], boot
+            sh(f"ip route del {theirs}")
+            daemon.until(cri.ready)
+            assert daemon.status["converged"]
+            cri.stop(node.start("a"))
+        (tmp_path / "state/settled").write_text("another boot\n")
+        assert cri.ready(), "the file of the boot before says so, until a daemon is there"

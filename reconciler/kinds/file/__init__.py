@@ -12,11 +12,17 @@ from reconciler.kinds.spelling import BadValue
 
 __all__ = ["KIND", "File", "FileKey", "file"]
 
-CNI = "/etc/cni/net.d"
+# Where runtimes read them, by the distributions' own documentation: what is left in one is found also where no spec names it any more.
+CNI = (
+    "/etc/cni/net.d",
+    "/etc/kubernetes/cni/net.d",  # OpenShift
+    "/var/lib/rancher/k3s/agent/etc/cni/net.d",
+    "/var/snap/microk8s/current/args/cni-network",
+)
 
 
 class FileKind(Kind[File]):
-    """Known as ours by its name, in the folders that the spec names and in the one that runtimes read by default.
+    """Known as ours by its name, in the folders that the spec names and in those that runtimes read.
 
     A symbolic link under such a name is somebody's: it is neither read nor
     written through nor removed.
@@ -30,8 +36,8 @@ class FileKind(Kind[File]):
     poll = 30.0
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[File]:
-        wanted = {row.key.path for row in scope.wanted.rows(self.name) if not refused(row.key.path)}
-        folders = sorted({scope.root + CNI} | {split(path)[0] for path in wanted})
+        named = (*scope.wanted.of(self.name), *scope.wanted.absent.get(self.name, ()))
+        folders = sorted({scope.root + folder for folder in CNI} | {split(key.path)[0] for key in named if not refused(key.path)})
         paths = [path for folder in folders for name in io.names(folder) if own_name(name) for path in (f"{folder}/{name}",)]
         for path, mode in _modes(io, paths):
             if not stat.S_ISREG(mode):

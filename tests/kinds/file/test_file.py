@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.kind import Kinds, Scope
-from reconciler.engine.model import Wanted
+from reconciler.engine.model import Absent, Wanted
 from reconciler.engine.round import Round
 from reconciler.kernel.node import KernelNode
-from reconciler.kinds.file import KIND, File, file
+from reconciler.kinds.file import CNI, KIND, File, file
 from reconciler.kinds.file.row import own_name
 from tests.namespaces import sh
 
@@ -67,6 +67,23 @@ def test_renamed_and_left_behind(engine: Round, tmp_path: Path) -> None:
     other = file("/etc/cni/net.d/05-plumbline.conflist", "{}", root=str(tmp_path))
     assert engine.converge(scope(tmp_path, other)).converged
     assert list(snapshot(tmp_path)) == ["etc/cni/net.d/05-plumbline.conflist"]
+
+
+@pytest.mark.parametrize("folder", CNI)
+def test_what_is_left_is_found_wherever_runtimes_read(engine: Round, tmp_path: Path, folder: str) -> None:
+    """After `cni` has gone from network.yaml, and by `cleanup`, which reads none."""
+    assert engine.converge(scope(tmp_path, file(f"{folder}/10-plumbline.conflist", "{}", root=str(tmp_path)))).converged
+    assert engine.converge(scope(tmp_path)).converged
+    assert snapshot(tmp_path) == {}
+
+
+def test_what_must_not_be_there_yet_goes_whatever_it_holds(engine: Round, tmp_path: Path) -> None:
+    """The file of the boot before, in a folder that nobody else knows."""
+    before = file("/srv/cni/net.d/10-plumbline.conflist", "of the boot before", root=str(tmp_path))
+    assert engine.converge(scope(tmp_path, before)).converged
+    gone = Absent(before._replace(content=b"of this one"), "it waits")
+    assert engine.converge(Scope(("",), Wanted(absent={"file": {before.key: (gone,)}}), str(tmp_path))).converged
+    assert snapshot(tmp_path) == {}
 
 
 def test_other_peoples_files_stay(engine: Round, tmp_path: Path) -> None:
