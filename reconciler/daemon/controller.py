@@ -17,6 +17,7 @@ from reconciler.daemon.suspicion import suspicion
 from reconciler.daemon.turns import Turns
 from reconciler.engine.guard import Hold, Limits, builds_only
 from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
+from reconciler.engine.looking import Told, nobody_listens
 from reconciler.engine.model import Action, Plan, Ref, Refusal, Seen, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.round import Node as NodeIO
@@ -60,7 +61,9 @@ class Controller:
         turns: Turns | None = None,
         attachments: Attachments | None = None,
         boot: Boot | None = None,
+        told: Told = nobody_listens,
     ) -> None:
+        self._told = told
         self._io, self._kinds, self._load, self._observe = io, kinds, load, observe
         self._attachments = attachments or Attachments(None)
         self._boot = boot or Boot(None)
@@ -262,7 +265,7 @@ class Controller:
     def _engine(self, inputs: Inputs) -> Round:
         """Its templates are compiled once, and again only when the limits change."""
         if self._rounds is None or self._rounds[0] != inputs.limits:
-            self._rounds = (inputs.limits, Round(self._io, self._kinds, limits=inputs.limits, name=inputs.node.name))
+            self._rounds = (inputs.limits, Round(self._io, self._kinds, limits=inputs.limits, name=inputs.node.name, told=self._told))
         return self._rounds[1]
 
 

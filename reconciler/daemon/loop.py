@@ -51,6 +51,7 @@ FEW = 100  # actions whose events are read for who else was at it; of more it wo
 LOOK_AROUND = 600.0  # seconds between two looks for others on this host
 START, CONFIG, CLUSTER, CNI, HANGUP, CONFIRM, STOP = "start", "config", "cluster", "cni", "hangup", "confirm", "stop"
 _ANEW = {START, CONFIG, HANGUP}  # triggers that mean another network.yaml, or all anew
+_ELSEWHERE = {CONFIG, CLUSTER, CNI}  # triggers that are no news of this node: what was seen of it stands, but for what the kernel tells
 _READS = {*_ANEW, CLUSTER}  # triggers that read the content again
 ANSWER = 3.0  # seconds that an API has to answer at a start, before the node gets its network of what was kept
 TOGETHER = 0.1  # seconds from an object's change to the round: a rollout changes many
@@ -113,6 +114,7 @@ class Daemon:
             turns=Turns(link.others if link is not None else None),
             attachments=self._cni.attachments,
             boot=self._cni.boot,
+            told=self._events.told,
         )
         self._orphans = Orphans(log)
         self._schedule = Schedule(settings.resync, random.uniform)
@@ -217,6 +219,8 @@ class Daemon:
         confirmed = self._keeper.confirmed()
         try:
             with _without_collector():
+                if not _ELSEWHERE.issuperset(triggers):
+                    self._events.doubt()
                 if _READS & set(triggers):
                     self._controller.reload()
                 report = self._controller.step(confirmed=confirmed, resting=self._patience.resting(began))

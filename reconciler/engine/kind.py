@@ -63,7 +63,7 @@ class Reader(Protocol):
     """The questions that a kind may ask. Every method raises ObservationFailed when unanswered."""
 
     def visit(self, netns: Sequence[str]) -> AbstractContextManager[Mapping[str, str]]:
-        """Around all questions of one observation, for namespaces other than the node's own.
+        """Around all questions of one observation; `netns`: the namespaces other than the node's own.
 
         Gives those that cannot be asked, each with the reason, "" where it is gone. Nothing that
         was opened for the visit outlives it: it would keep a dead pod's namespace alive.
@@ -129,8 +129,8 @@ class Reader(Protocol):
         program arrays are told; a value without a pin is the four bytes of its id.
         """
 
-    def attached(self, cgroup: str, hook: str) -> Attached:
-        """The programs that are attached to a hook of a cgroup itself; none where there is no such cgroup."""
+    def attached(self, cgroup: str, hooks: Sequence[str]) -> Sequence[Attached]:
+        """The programs that are attached to each hook of a cgroup itself; none where there is no such cgroup."""
 
     def cgroups(self) -> tuple[str, ...]:
         """Every cgroup of version 2."""
@@ -183,6 +183,7 @@ class Kind(ABC, Generic[R]):
     deletes: ClassVar[bool] = True  # False: a row that leaves the spec stays as it is
     poll: ClassVar[float | None] = None  # seconds between looks, where the kernel sends no event
     events: ClassVar[tuple[int, ...]] = ()  # rtnetlink multicast groups that tell of this kind
+    asks_for: ClassVar[bool] = False  # what `observe` gives depends on what is wanted of this kind
 
     # -- effects, through the Reader only ------------------------------------------------
 

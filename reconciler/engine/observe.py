@@ -17,8 +17,6 @@ def observe(kinds: Kinds, io: Reader, scope: Scope, names: Iterable[str] | None 
     """
     others = tuple(name for name in scope.netns if name)
     asked = tuple(kinds if names is None else names)
-    if not others:
-        return Seen(_observed(kinds, io, scope, asked))
     gone: dict[str, str] = {}
     while True:
         with io.visit([name for name in others if name not in gone]) as absent:

@@ -6,6 +6,8 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from itertools import compress
+from operator import is_not
 from typing import Any, NamedTuple, TypeVar
 
 from reconciler.engine.merge import Clash, merge
@@ -50,7 +52,8 @@ class Memo:
         if of != local or not self._tables.get(what):
             made = {name(thing): make(local, thing) for thing in things}
         elif len(before) == len(things):
-            others = [(old, new) for old, new in zip(before, things, strict=True) if old is not new and old != new]
+            apart = compress(zip(before, things, strict=True), map(is_not, before, things))
+            others = [(old, new) for old, new in apart if old != new]
             if others:
                 alike = all(name(old) == name(new) for old, new in others)
                 made = dict(made) if alike else self._by_name(before, made, local, things, name, make)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,48 +18,58 @@ _PROGRAMS = 64  # attached to one hook (BPF_CGROUP_MAX_PROGS)
 _MOUNTS = "/proc/self/mountinfo"
 
 
-def attached(cgroup: str, hook: str) -> Attached:
-    """What is attached to a hook of a cgroup, and whether one above lets nothing be; none where there is no such cgroup.
+def attached(cgroup: str, hooks: Sequence[str]) -> list[Attached]:
+    """What is attached to each hook of a cgroup, and whether one above lets nothing be; none where there is no such cgroup.
 
     Raises ObservationFailed.
     """
     try:
-        found = _query(cgroup, hook)
-        return found._replace(above=_above(cgroup, hook))
+        above = _above(cgroup, hooks)
+        return [found._replace(above=above.get(hook)) for hook, found in zip(hooks, _query(cgroup, hooks), strict=True)]
     except FileNotFoundError:
-        return Attached(0, ())
+        return [Attached(0, ())] * len(hooks)
     except OSError as error:
         what = "is no folder of cgroup version 2" if error.errno == errno.EBADF else why(error)
         raise ObservationFailed(f"{cgroup}: {what}") from error
 
 
-def _query(cgroup: str, hook: str) -> Attached:
-    ids = (ctypes.c_uint32 * _PROGRAMS)()
+def _query(cgroup: str, hooks: Iterable[str]) -> list[Attached]:
     folder = os.open(cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        question = attribute(wire.QUERY.pack(folder, wire.HOOKS[hook], 0, 0, ctypes.addressof(ids), _PROGRAMS))
-        call(wire.PROG_QUERY, question)
+        return [_at(folder, hook) for hook in hooks]
     finally:
         os.close(folder)
+
+
+def _at(folder: int, hook: str) -> Attached:
+    ids = (ctypes.c_uint32 * _PROGRAMS)()
+    question = attribute(wire.QUERY.pack(folder, wire.HOOKS[hook], 0, 0, ctypes.addressof(ids), _PROGRAMS))
+    call(wire.PROG_QUERY, question)
     _, _, _, flags, _, count = wire.QUERY.unpack(question.raw)
     return Attached(flags, tuple(ids[:count]))
 
 
-def _above(cgroup: str, hook: str) -> tuple[str, int] | None:
-    """The nearest cgroup above that has a program: the kernel goes by that one (hierarchy_allows_attach())."""
+def _above(cgroup: str, hooks: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Of each hook, the nearest cgroup above that has a program, where it lets nothing be below it: the kernel goes by that one
+    (hierarchy_allows_attach())."""
     device, path = os.stat(cgroup).st_dev, Path(cgroup).resolve()
+    left = dict.fromkeys(hooks)
+    forbids: dict[str, tuple[str, int]] = {}
     for parent in path.parents:
-        if parent.stat().st_dev != device:
-            return None
+        if not left or parent.stat().st_dev != device:
+            break
         try:
-            found = _query(str(parent), hook)
+            there = dict(zip(left, _query(str(parent), left), strict=True))
         except OSError as error:
             if error.errno == errno.EBADF:
-                return None
+                break
             raise
-        if found.programs:
-            return None if found.flags & (ALLOW_MULTI | ALLOW_OVERRIDE) else (str(parent), found.programs[0])
-    return None
+        for hook, found in there.items():
+            if found.programs:
+                del left[hook]
+                if not found.flags & (ALLOW_MULTI | ALLOW_OVERRIDE):
+                    forbids[hook] = str(parent), found.programs[0]
+    return forbids
 
 
 def cgroups() -> tuple[str, ...]:

@@ -27,6 +27,10 @@ AF_BRIDGE = 7
 NUD_NOARP, NUD_PERMANENT = 0x40, 0x80  # include/uapi/linux/neighbour.h
 RTM_F_CLONED = 0x200  # include/uapi/linux/rtnetlink.h: a cached copy, never configuration
 
+# A change of one of these changes nothing else. With a link, an address or a nexthop the kernel takes IPv4 routes away and tells nobody.
+_LEAVES = frozenset({"route", "rule", "neighbour", "fdb"})
+_COUNTED = frozenset({"nft", "nft_element", "nft_rule"})  # rulesets have a number of their own: whoever looks at one compares it
+
 _BUFFER = 8 << 20  # bytes; the deletion of a device with 10k children fits in about half of it
 _MESSAGE = 1 << 16  # bytes; a notification is far smaller
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
@@ -79,6 +83,7 @@ class EventSocket:
             raise ObservationFailed(f"cannot listen to the kernel's events: {error.strerror}") from error
         with suppress(OSError):  # a kernel without netfilter has nothing to tell of it
             self._sockets.append(_joined(nftables.NETLINK_NETFILTER, [nftables.NFNLGRP_NFTABLES], buffer))
+        self._told: set[str] | None = None
         self._readable = select.epoll()
         for one in self._sockets:
             self._readable.register(one, select.EPOLLIN)
@@ -101,10 +106,35 @@ class EventSocket:
                 overflowed = True
                 continue
             try:
-                reasons |= {_reason(event) for event in decode(buffer) if concerns(event)}
+                for event in decode(buffer):
+                    self._note(event)
+                    if concerns(event):
+                        reasons.add(_reason(event))
             except (wire.Malformed, struct.error, IndexError):
                 overflowed = True  # what cannot be read may be anything
+        if overflowed:
+            self._told = None
         return Heard(frozenset(reasons), overflowed)
+
+    def _note(self, event: Event) -> None:
+        if self._told is None or event.what in _COUNTED:
+            return
+        if event.what in _LEAVES:
+            self._told.add(event.what)
+        else:
+            self._told = None
+
+    def told(self) -> frozenset[str] | None:
+        """The kinds that a change was read of since this was asked last; None: anything may be otherwise.
+
+        What is still unread is not read here: it is for whoever waits for it.
+        """
+        told, self._told = self._told, set()
+        return None if told is None or self._readable.poll(0) else frozenset(told)
+
+    def doubt(self) -> None:
+        """From here on, and until that was asked for, anything may be otherwise."""
+        self._told = None
 
     def discard(self) -> None:
         """Throw away all that is there: its cause is older than the observation that follows.
@@ -114,7 +144,7 @@ class EventSocket:
         goes with them, and is seen by the observation.
         """
         for _ in self._buffers():
-            pass
+            self._told = None
 
     def _buffers(self) -> Iterator[bytes | None]:
         """Buffers until the sockets are empty; None stands for some that were lost (ENOBUFS)."""

@@ -146,7 +146,7 @@ class KernelNode:
             raise
 
     def interfaces(self, netns: str) -> Mapping[int, str]:
-        return self._spaces.interfaces(netns, lambda: self._ask_interfaces(netns)) if netns else self._ask_interfaces(netns)
+        return self._spaces.interfaces(netns, lambda: self._ask_interfaces(netns))
 
     def _ask_interfaces(self, netns: str) -> Mapping[int, str]:
         with _readable("the list of interfaces"):
@@ -182,8 +182,8 @@ class KernelNode:
     ) -> Rows:
         return self.maps.rows(paths, decode, patience, programs)
 
-    def attached(self, cgroup: str, hook: str) -> Attached:
-        return attached(cgroup, hook)
+    def attached(self, cgroup: str, hooks: Sequence[str]) -> Sequence[Attached]:
+        return attached(cgroup, hooks)
 
     def cgroups(self) -> tuple[str, ...]:
         return cgroups()

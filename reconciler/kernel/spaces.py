@@ -33,6 +33,7 @@ class Spaces:
         self._sockets: dict[str, RouteSocket] = {}
         self._filters: dict[str, NetfilterSocket] = {}
         self._interfaces: dict[str, Mapping[int, str]] = {}
+        self._visiting = False
 
     @contextmanager
     def visit(self, names: Sequence[str]) -> Iterator[Mapping[str, str]]:
@@ -41,6 +42,7 @@ class Spaces:
         Yields the namespaces that cannot be asked, each with the reason, "" where it is gone.
         """
         absent: dict[str, str] = {}
+        self._visiting = True
         try:
             if names:
                 _allow_files(2 * len(names))
@@ -53,6 +55,7 @@ class Spaces:
             self._sockets.clear()
             self._filters.clear()
             self._interfaces.clear()
+            self._visiting = False
 
     def _open(self, names: Sequence[str]) -> dict[str, str]:
         """One thread walks through all of them: no process, and one way home."""
@@ -88,7 +91,7 @@ class Spaces:
         found = self._interfaces.get(name)
         if found is None:
             found = ask()
-            if name in self._sockets:
+            if name in self._sockets or (self._visiting and not name):
                 self._interfaces[name] = found
         return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -31,6 +32,9 @@ class Remembered(Kind[Route]):
 
     def observe(self, io: Any, scope: Any) -> list[Route]:
         return list(self.kernel.values())
+
+    def visit(self, netns: Any) -> AbstractContextManager[Any]:
+        return nullcontext({})
 
     def decoded(self, netns: str, request: Any, decode: Any) -> list[Any]:
         """It has no devices."""

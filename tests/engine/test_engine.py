@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -29,6 +30,9 @@ class FakeNode:
         self.unobservable: set[str] = set()
         self.ran: list[str] = []
         self.hook: Callable[[Action], Failure | str | None] = lambda action: None
+
+    def visit(self, netns: Sequence[str]) -> AbstractContextManager[Mapping[str, str]]:
+        return nullcontext({})
 
     def run(self, actions: Sequence[Action]) -> list[Failure | None]:
         return [self._one(action) for action in actions]

@@ -122,3 +122,44 @@ def test_an_overflow_is_told_once_and_what_comes_after_it_is_heard(netns: str) -
     sh("ip link set v0 mtu 1300")
     assert events.read(everything) == Heard(frozenset({"link changed"}), False)
     events.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("ip route add blackhole 10.97.9.0/24", {"route"}),
+        ("ip rule add priority 9494 to 10.97.0.0/16 table 94", {"rule"}),
+        ("ip neigh replace 10.94.0.9 lladdr 02:00:00:00:00:09 dev v0 nud permanent", {"neighbour"}),
+        ("ip neigh replace 10.94.0.9 lladdr 02:00:00:00:00:09 dev v0 nud stale", {"neighbour"}),
+        ("bridge fdb append 00:00:00:00:00:00 dst 10.0.0.9 dev x0", {"fdb"}),
+        ("nft add element inet plumbline t '{ 10.0.0.9 }'", set()),
+        ("ip link set v0 alias nobody", None),  # IPv4 routes go with a link, an address or a nexthop, and nobody tells
+        ("ip addr add 10.94.1.1/32 dev x0", None),
+        ("ip nexthop add id 9494 blackhole", None),
+    ],
+)
+def test_what_may_be_otherwise(heard: EventSocket, command: str, told: set[str] | None) -> None:
+    sh("sysctl -qw net.ipv6.conf.all.disable_ipv6=1")  # or addresses become valid in the middle of it
+    heard.read(everything)
+    assert heard.told() is None, "a device lost its addresses"
+    assert heard.told() == set(), "nothing was changed since"
+    sh(command)
+    assert heard.told() is None, "there is something that nobody has read"
+    heard.read(lambda event: False)
+    assert heard.told() == told
+    assert heard.told() == set()
+    heard.doubt()
+    assert heard.told() is None
+
+
+def test_events_that_were_lost_or_thrown_away_may_have_told_of_anything(heard: EventSocket) -> None:
+    heard.told()
+    sh("ip route add blackhole 10.97.9.0/24")
+    heard.discard()
+    assert heard.told() is None
+    with_little_room = EventSocket(GROUPS, buffer=4096)
+    with_little_room.told()
+    sh("for n in $(seq 1 200); do echo route add blackhole 10.98.$n.0/24; done | ip -batch -")
+    assert with_little_room.read(everything).overflowed
+    assert with_little_room.told() is None
+    with_little_room.close()

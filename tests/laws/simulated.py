@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ class SimulatedNode(Reader):
         self._left = fails_after
         self._index = 1000
         self.touched: list[Action] = []
+
+    def visit(self, netns: Sequence[str]) -> AbstractContextManager[Mapping[str, str]]:
+        return nullcontext({})
 
     def run(self, actions: Sequence[Action]) -> list[Failure | None]:
         return [self._one(action) for action in actions]

@@ -60,6 +60,7 @@ class AddressKind(Kind[Address]):
     grammar = (("ip", "addr", "add"), ("ip", "addr", "change"), ("ip", "addr", "del"))
     uncompared = 3
     events = (RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR)
+    asks_for = True
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[Address]:
         wanted = scope.wanted.of(self.name)

@@ -46,11 +46,12 @@ def _apart(before: Mapping[str, Entries], now: Mapping[str, Entries]) -> list[st
     """The names of services that are not what they were, those that are gone first."""
     if before is now:
         return []
+    gone: list[str] = []
     if len(before) == len(now) and all(map(is_, before, now)):  # the very same names
         changed = list(compress(now, map(is_not, before.values(), now.values())))
     else:
         changed = [name for name, entries in now.items() if before.get(name) is not entries]
-    gone = [name for name in before if name not in now] if before.keys() != now.keys() else []
+        gone = [name for name in before if name not in now]
     return gone + [name for name in changed if before.get(name) != now[name]]
 
 

@@ -9,7 +9,7 @@ from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.bpf_program import Programs, programs_of
 from reconciler.kinds.bpf_program.row import of_program
 from reconciler.kinds.cgroup_attachment.row import CgroupAttachment, CgroupAttachmentKey, attachment
-from reconciler.wire.bpf import ALLOW_MULTI, ALLOW_OVERRIDE, HOOKS
+from reconciler.wire.bpf import ALLOW_MULTI, ALLOW_OVERRIDE, HOOKS, Attached
 
 __all__ = ["KIND", "CgroupAttachment", "CgroupAttachmentKey", "attachment"]
 
@@ -42,7 +42,13 @@ class CgroupAttachmentKind(Kind[CgroupAttachment]):
             cgroups = sorted(wanted)
         else:  # other nodes of this machine (a lab's) may have programs of the same code
             cgroups, programs = list(io.cgroups()), programs._replace(tags=frozenset())
-        return [row for cgroup in cgroups for hook in HOOKS for row in _attached(io, cgroup, hook, programs)]
+        hooks = tuple(HOOKS)
+        return [
+            row
+            for cgroup in cgroups
+            for hook, found in zip(hooks, io.attached(cgroup, hooks), strict=True)
+            for row in _attached(io, CgroupAttachmentKey(cgroup, hook), found, programs)
+        ]
 
     def owner(self, row: CgroupAttachment, seen: Seen) -> Owner:
         return Owner.FOREIGN if row.who else Owner.OURS
@@ -71,9 +77,7 @@ class CgroupAttachmentKind(Kind[CgroupAttachment]):
         return "the cgroup must be one of version 2, and attaching needs CAP_BPF and CAP_NET_ADMIN" if "attach" in failure else ""
 
 
-def _attached(io: Reader, cgroup: str, hook: str, programs: Programs) -> Iterator[CgroupAttachment]:
-    found = io.attached(cgroup, hook)
-    key = CgroupAttachmentKey(cgroup, hook)
+def _attached(io: Reader, key: CgroupAttachmentKey, found: Attached, programs: Programs) -> Iterator[CgroupAttachment]:
     for number in found.programs:
         pin = programs.pins.get(number, "")
         who = "" if pin else _who(io, number, programs)
