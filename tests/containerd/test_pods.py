@@ -159,7 +159,9 @@ def test_pods_with_segments_and_services_from_start_to_end(its_room: Room, tmp_p
     with node.daemon("second") as daemon:  # without what the plugin was told: by what containerd has written alone
         daemon.until(lambda: reaches(cri, asks, "192.168.11.2"))
         inside(its_room, found[0], "ip", "link", "del", "vx1")
-        daemon.until(lambda: reaches(cri, asks, "192.168.11.2") and reaches(cri, serves, "192.168.11.1"))
+        daemon.until(lambda: "192.168.11" in inside(its_room, found[0], "ip", "addr", "show"))
+        # it has a new MAC address, which the other pod learns as soon as this one speaks: so both do
+        daemon.until(lambda: all([reaches(cri, asks, "192.168.11.2"), reaches(cri, serves, "192.168.11.1")]), seconds=30)
 
         assert len(on_bridge()) == 2
         for one in (a, b):
