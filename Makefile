@@ -48,7 +48,7 @@ test-vm: setup
 test-kube: setup
 	$(BIN)/python -m tests.kube $(ARGS)
 
-# Pods that containerd and runc run, in a room of their own (seconds; root); what it needs is named where it is missing.
+# Pods that containerd and runc run, in a room of their own (under a minute; root); what it needs is named where it is missing.
 PLUMBLINE_CONTAINERD ?= 1
 test-containerd: setup bpf
 	PLUMBLINE_CONTAINERD=$(PLUMBLINE_CONTAINERD) .ci/test $(BIN) -n 0 tests/containerd
