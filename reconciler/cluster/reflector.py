@@ -116,9 +116,9 @@ class Reflector(Generic[T]):
         """A list where one is needed, and a watch until it ends. Raises Trouble; comes back where the next turn may begin at once."""
         if self._stop.is_set():
             return
-        began = time.monotonic()
+        began, resumed = time.monotonic(), bool(self._version)
         try:
-            if not self._version:
+            if not resumed:
                 if self._before is not None:
                     self._before()
                 self._list()
@@ -132,8 +132,8 @@ class Reflector(Generic[T]):
         except Trouble as trouble:
             if trouble.gone:
                 self._version = ""
-            if not trouble.gone or time.monotonic() - began < self._timing.first:
-                raise
+            if not trouble.gone or not (resumed or time.monotonic() - began >= self._timing.first):
+                raise  # after a long outage what we know is always too old: to list at once is no failure, and waits for none
         if time.monotonic() - began < self._timing.first:  # whoever ends every watch at once is not asked without end
             self._stop.wait(random.uniform(self._timing.first / 2, self._timing.first))  # noqa: S311 — no secret
 

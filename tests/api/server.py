@@ -270,6 +270,8 @@ class _Handler(BaseHTTPRequestHandler):
                     found, newest = api.store.events(collection, after)
                     if not found:
                         api.store.changed.wait(min(0.2, max(0.0, min(end, bookmark) - time.monotonic())))
+                        if api.mute:
+                            continue
                         found, newest = api.store.events(collection, after)
                     after = max(after, newest)  # from a version of the future nothing is heard, nor is it refused
                 if time.monotonic() >= end:

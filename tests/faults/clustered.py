@@ -67,8 +67,8 @@ class Cluster:
         self.config.write_text(NETWORK)
 
     @contextmanager
-    def daemon(self, name: str = "n1", timing: Timing = QUICK) -> Iterator[Node]:
-        settings = Settings(self.config, name, root=str(self.root), listen="off", verbose=True, cluster=True)
+    def daemon(self, name: str = "n1", timing: Timing = QUICK, resync: float | None = None) -> Iterator[Node]:
+        settings = Settings(self.config, name, root=str(self.root), listen="off", verbose=True, cluster=True, resync=resync)
         log = io.StringIO()
         api = Api(Access((self.api.url,), self.certificates.authority, self.folder / "token", namespace="plumbline-system"))
         link = Link(settings, api, lambda watch, why: None, timing)
