@@ -65,8 +65,9 @@ def _gone(before: Inventory, now: Inventory, peers: set[str]) -> list[str]:
     missing = peers - set(now.nodes)
     if not missing:
         return []
-    new = {cidr for name, cidrs in now.pod_cidrs.items() if name not in before.pod_cidrs for cidr in cidrs}
-    return sorted(name for name in missing if not (cidrs := before.pod_cidrs.get(name)) or not new.issuperset(cidrs))
+    had, has = before.pod_cidrs, now.pod_cidrs
+    new = {cidr for name in has.keys() - had.keys() for cidr in has[name]}
+    return sorted(name for name in missing if not (cidrs := had.get(name)) or not new.issuperset(cidrs))
 
 
 def _unfinished(before: Node, now: Node) -> list[str]:

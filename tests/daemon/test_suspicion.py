@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 from reconciler.daemon.suspicion import suspicion
@@ -99,3 +101,21 @@ def test_services_that_are_all_gone_at_once() -> None:
     assert not suspicion(TEN._replace(served=40), TEN._replace(served=None), "n1"), "nobody said so"
     assert not suspicion(TEN._replace(served=40), TEN._replace(served=1), "n1")
     assert not suspicion(TEN._replace(served=0), TEN._replace(served=0), "n1")
+
+
+class Asked(Made):
+    """Counts how often it was asked for what it works out anew each time."""
+
+    asked: ClassVar[list[str]] = []
+
+    def __getattribute__(self, name: str) -> object:
+        if name == "pod_cidrs":
+            Asked.asked.append(name)
+        return super().__getattribute__(name)
+
+
+def test_a_node_that_leaves_thousands_costs_one_question_of_each_side() -> None:
+    Asked.asked.clear()
+    before, now = (Asked("d", nodes=tuple(f"n{number}" for number in range(1, count))) for count in (100, 99))
+    assert suspicion(before, now, "n1") == ""
+    assert len(Asked.asked) == 2
