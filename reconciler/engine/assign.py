@@ -15,11 +15,7 @@ def assign(kinds: Kinds, wanted: Wanted, seen: Seen, before: Wanted | None = Non
 
     Parents come before children in rank, so one pass is enough. before: what this gave last time.
     """
-    handles: dict[str, dict[Key, int]] = {}
-
-    def handle(kind: str, key: Key) -> int:
-        return handles.get(kind, {}).get(key, 0)
-
+    handles: dict[str, Mapping[Key, int]] = {}
     assigned: dict[str, Mapping[Key, Any]] = {}
     for name, kind in kinds.items():
         stated = wanted.of(name)
@@ -30,10 +26,10 @@ def assign(kinds: Kinds, wanted: Wanted, seen: Seen, before: Wanted | None = Non
             assigned[name] = stated
             continue
         if type(kind).resolve is not Kind.resolve:
-            rows = [kind.resolve(row, handle) for row in rows]
+            rows = list(kind.resolve(rows, handles))
         if type(kind).assign is not Kind.assign:
             rows = list(kind.assign(rows, seen.rows(name)))
-            handles[name] = {row.key: number for row in rows if (number := kind.handle(row)) is not None}
+            handles[name] = kind.handles(rows)
         unchanged = all(map(is_, rows, stated.values()))
         assigned[name] = stated if unchanged else {row.key: row for row in rows}
     return Wanted(assigned, wanted.absent)

@@ -38,6 +38,17 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
     actions = list(actions)
     refused = {kinds[conflict.kind].ref(conflict.new) for conflict in conflicts}
     refused |= {action.ref for action in actions if action.held not in ("", WAITS)}
+    held = _met(kinds, wanted, seen, actions, refused)
+    unsettled = bool(conflicts) or any(seen.failure(name) for name in seen)
+    waiters = {name for name, kind in kinds.items() if type(kind).waits is not Kind.waits}
+    waiting = [action.change.kind in waiters and kinds[action.change.kind].waits(action.change.row) for action in held] if waiters else []
+    if any(waiting) and (unsettled or not all(waiting)):
+        held = [action._replace(held=WAITS) if wait and not action.held else action for action, wait in zip(held, waiting, strict=True)]
+    return held
+
+
+def _met(kinds: Kinds, wanted: Wanted, seen: Seen, actions: list[Action], refused: set[Ref]) -> list[Action]:
+    """The actions, those held of which something that they need is refused, unseen or absent; `refused` grows by them."""
     present = _Present(kinds, wanted, seen, actions)
     choosy = {name for name, kind in kinds.items() if type(kind).impossible is not Kind.impossible}
     met: set[int] = set()  # ids of needs that were found to be met; thousands of rows share them
@@ -58,11 +69,6 @@ def block(kinds: Kinds, wanted: Wanted, seen: Seen, actions: Iterable[Action], c
             met.clear()
             action = action._replace(held=why)
         held.append(action)
-    unsettled = bool(conflicts) or any(seen.failure(name) for name in seen)
-    waiters = {name for name, kind in kinds.items() if type(kind).waits is not Kind.waits}
-    waiting = [action.change.kind in waiters and kinds[action.change.kind].waits(action.change.row) for action in held] if waiters else []
-    if any(waiting) and (unsettled or not all(waiting)):
-        held = [action._replace(held=WAITS) if wait and not action.held else action for action, wait in zip(held, waiting, strict=True)]
     return held
 
 

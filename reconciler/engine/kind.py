@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -26,6 +27,7 @@ from reconciler.wire.bpf import Attached, Pinned, ProgramInfo
 from reconciler.wire.bulk import Ages
 
 T = TypeVar("T")
+Handles = Mapping[str, Mapping[Key, int]]  # by kind, then by key
 NO_EFFECT = "no effect"  # the "failure" of a line that exited 0 and changed nothing
 
 
@@ -250,9 +252,9 @@ class Kind(ABC, Generic[R]):
         """True for a row that is put in place only once everything else is as it should be."""
         return False
 
-    def resolve(self, row: R, handle: Callable[[str, Key], int]) -> R:
-        """The row with the handles of those it points to filled in."""
-        return row
+    def resolve(self, rows: Iterable[R], handles: Handles) -> Iterable[R]:
+        """The rows with the handles of those they point to filled in; 0 for one that has none."""
+        return rows
 
     def enter(self, stated: Mapping[Key, Any], seen: Sequence[R], before: Mapping[Key, Any] | None) -> Mapping[Key, Any]:
         """The stated rows, each of a type of `compounds` as the rows that it stands for.
@@ -265,9 +267,9 @@ class Kind(ABC, Generic[R]):
         """The wanted rows with their own handles chosen: the seen one, else a free one."""
         return wanted
 
-    def handle(self, row: R) -> int | None:
-        """The handle of a row, for kinds that have one."""
-        return None
+    def handles(self, rows: Iterable[R]) -> Mapping[Key, int]:
+        """The handles of rows, for kinds that have some."""
+        return {}
 
     def identity(self, row: R) -> int | None:
         """What tells a seen row from another one that took its name since (an interface index)."""
@@ -309,6 +311,12 @@ class Kind(ABC, Generic[R]):
         return ""
 
     # -- derived ---------------------------------------------------------------------------
+
+    def refs(self, rows: Sequence[R]) -> list[Ref]:
+        """`ref` of many: a plan has a hundred thousand rows of one kind."""
+        if type(self).ref is not Kind.ref:
+            return [self.ref(row) for row in rows]
+        return list(map(tuple.__new__, repeat(Ref), zip(repeat(self.name), [row.key for row in rows], strict=False)))
 
     @property
     def attributes(self) -> tuple[str, ...]:

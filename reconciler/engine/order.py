@@ -10,10 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.model import Action, Change, Owner, Ref, Seen, Verb, Wanted
+
+_KIND = attrgetter("change.kind")
 
 
 class Step(NamedTuple):
@@ -27,8 +31,11 @@ class Step(NamedTuple):
 def order(kinds: Kinds, wanted: Wanted, seen: Seen, changes: Iterable[Change]) -> list[Action]:
     """Every step of the changes, in an order in which nothing is named before it exists."""
     changes = list(changes)
+    standing = [change for change in changes if change.old is not None]
+    if not standing:
+        return _ranked(kinds, [Step(Verb.CREATE, change, change.reason) for change in changes])
     detached: list[Step] = []
-    early, losses = _early(kinds, changes), _losses(kinds, changes)
+    early, losses = _early(kinds, changes, standing), _losses(kinds, standing)
     if early or losses:
         by_ref = {(change.kind, id(change.old) if change.new is None else change.row.key): change for change in changes}
         detached = _cascade(kinds, wanted, seen, by_ref, early, losses)
@@ -63,8 +70,8 @@ def _steps(kind: Kind[Any], change: Change, early: dict[Ref, str], late: set[Ref
         yield "make", Step(Verb.CREATE if change.old is None else Verb.UPDATE, change, change.reason)
 
 
-def _early(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, str]:
-    """Parents that die before anything is made, each with the reason."""
+def _early(kinds: Kinds, changes: Iterable[Change], standing: Iterable[Change]) -> dict[Ref, str]:
+    """Parents that die before anything is made, each with the reason. `standing`: the changes of what is there."""
     early: dict[Ref, str] = {}
     claiming = {name for name, kind in kinds.items() if type(kind).claims is not Kind.claims}
     needed = {
@@ -76,10 +83,8 @@ def _early(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, str]:
         for change in changes
         if change.kind in sharing and change.new is not None and (place := kinds[change.kind].shares(change.new)) is not None
     }
-    for change in changes:
+    for change in standing:
         kind = kinds[change.kind]
-        if change.old is None:
-            continue
         if change.replace:
             early[kind.ref(change.old)] = "is made anew"
         elif change.new is None and change.kind in sharing and (change.kind, kind.shares(change.old)) in crowded:
@@ -89,11 +94,11 @@ def _early(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, str]:
     return early
 
 
-def _losses(kinds: Kinds, changes: Iterable[Change]) -> dict[Ref, frozenset[str]]:
+def _losses(kinds: Kinds, standing: Iterable[Change]) -> dict[Ref, frozenset[str]]:
     """Parents whose update destroys what hangs on them, each with the kinds of children that it takes."""
     losses: dict[Ref, frozenset[str]] = {}
-    for change in changes:
-        if change.old is not None and change.new is not None and not change.replace:
+    for change in standing:
+        if change.new is not None and not change.replace:
             kind = kinds[change.kind]
             lost = kind.loses(change.old, change.new)
             if lost:
@@ -171,31 +176,32 @@ def _bereave(
 def _ranked(kinds: Kinds, steps: list[Step], *, descending: bool = False) -> list[Action]:
     """Steps by rank; inside one rank in the intents' order, but parents before children."""
     by_kind: dict[str, list[Step]] = {}
-    for step in steps:
-        by_kind.setdefault(step.change.kind, []).append(step)
+    for name, mine in groupby(steps, key=_KIND):
+        by_kind.setdefault(name, []).extend(mine)
     by_rank: dict[tuple[int, str], list[Step]] = {}
-    for name, mine in by_kind.items():
+    for name, of_kind in by_kind.items():
         kind = kinds[name]
         if type(kind).rank_of is Kind.rank_of:
-            by_rank[kind.rank, name] = mine
+            by_rank[kind.rank, name] = of_kind
             continue
-        for step in mine:
+        for step in of_kind:
             by_rank.setdefault((kind.rank_of(step.change.row), name), []).append(step)
     actions: list[Action] = []
     for place in sorted(by_rank, reverse=descending):
-        name = place[1]
-        kind = kinds[name]
-        made = [_action(kind, step) for step in by_rank[place]]
-        if name in {need.kind for needs in {id(action.needs): action.needs for action in made}.values() for need in needs}:
-            made = _topological(made)
+        made = _actions(kinds[place[1]], by_rank[place])
         actions += reversed(made) if descending else made
     return actions
 
 
-def _action(kind: Kind[Any], step: Step) -> Action:
-    verb, change, note = step
-    row = change.old if verb is Verb.DELETE else change.new
-    return Action(verb, change, kind.ref(row), kind.needs(row), (), (), note, "")
+def _actions(kind: Kind[Any], steps: list[Step]) -> list[Action]:
+    """Of one kind and rank, parents before children."""
+    verbs, changes, notes = zip(*steps, strict=True)
+    rows = [change.old if verb is Verb.DELETE else change.new for verb, change, _ in steps]
+    needs = list(map(kind.needs, rows))
+    nothing = [()] * len(steps)
+    made = Action.each(verbs, changes, kind.refs(rows), needs, nothing, nothing, notes, [""] * len(steps))
+    hangs_together = any(need.kind == kind.name for of_row in {id(one): one for one in needs}.values() for need in of_row)
+    return _topological(made) if hangs_together else made
 
 
 def _topological(actions: list[Action]) -> list[Action]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from zlib import crc32
 
 from reconciler.engine.kind import Kind, Reader, Scope
-from reconciler.engine.model import Origin, Owner, Ref, Seen
+from reconciler.engine.model import Key, Origin, Owner, Ref, Seen
 from reconciler.kinds.marks import PROTOCOL
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.nexthop.decode import REQUEST, decode
@@ -63,21 +63,31 @@ class NexthopKind(Kind[Nexthop]):
             raise BadValue("a nexthop has either a device or is a blackhole", "dev")
         return row
 
-    def handle(self, row: Nexthop) -> int | None:
-        return row.id
+    def handles(self, rows: Iterable[Nexthop]) -> Mapping[Key, int]:
+        return {row.key: row.id for row in rows}
 
     def assign(self, wanted: Iterable[Nexthop], seen: Sequence[Nexthop]) -> Iterable[Nexthop]:
         """The id of the seen nexthop of ours, else the preferred one, else the next that nobody uses."""
-        taken = {(row.key[0], row.id) for row in seen}
         mine = {row.key: row.id for row in reversed(seen) if row.protocol == PROTOCOL}  # the first, as the diff keeps the first
-        for row in wanted:
+        wanted = list(wanted)
+        others = [row for row in wanted if mine.get(row.key) != row.id]
+        if not others:
+            return wanted
+        taken = {(row.key[0], row.id) for row in seen}
+        numbers: dict[Key, int] = {}
+        for row in others:
             number = mine.get(row.key)
             if number is None:
                 number = row.id or preferred_id(row.key)
                 while (row.key.netns, number) in taken:
                     number = BASE | ((number + 1) & 0xFFFFFF)
                 taken.add((row.key.netns, number))
-            yield row if row.id == number else Nexthop(row.key, row.onlink, row.blackhole, row.protocol, number, row.origin)
+            numbers[row.key] = number
+        return [row if numbers.get(row.key, row.id) == row.id else _numbered(row, numbers[row.key]) for row in wanted]
+
+
+def _numbered(row: Nexthop, number: int) -> Nexthop:
+    return Nexthop(row.key, row.onlink, row.blackhole, row.protocol, number, row.origin)
 
 
 KIND = NexthopKind()

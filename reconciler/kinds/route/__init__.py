@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, Reader, Scope
-from reconciler.engine.model import Key, Owner, Ref, Seen
+from reconciler.engine.kind import Handles, Kind, Reader, Scope
+from reconciler.engine.model import Owner, Ref, Seen
 from reconciler.kinds.marks import PROTOCOL
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.route.decode import REQUEST, decode
@@ -49,11 +49,12 @@ class RouteKind(Kind[Route]):
             return on_link(netns, row.dev)
         return tuple(Ref("link", (netns, dev)) for dev in (row.dev, *(hop.dev for hop in row.hops)) if dev)
 
-    def resolve(self, row: Route, handle: Callable[[str, Key], int]) -> Route:
-        if row.nexthop is None:
-            return row
-        nhid = handle("nexthop", row.nexthop)
-        return row if row.nhid == nhid else Route(row.key, row.type, nhid, *row[3:])
+    def resolve(self, rows: Iterable[Route], handles: Handles) -> Iterable[Route]:
+        ids = handles.get("nexthop", {})
+        return [
+            row if (hop := row.nexthop) is None or row.nhid == (nhid := ids.get(hop, 0)) else Route(row.key, row.type, nhid, *row[3:])
+            for row in rows
+        ]
 
     def normal(self, row: Route) -> Route:
         key = row.key
