@@ -6,8 +6,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from reconciler.engine.kind import Kinds, scope_of
+from reconciler.engine.merge import merge
+from reconciler.engine.model import Absent, Ref
+from reconciler.engine.round import Node as NodeIO
+from reconciler.engine.round import Round
 from reconciler.intents import Context
 from reconciler.kernel.files import write_private
+from reconciler.kinds.file import file
 
 FILE = "settled"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # random(4)
@@ -35,6 +41,18 @@ class Boot:
             return
         if written > time.time() - time.clock_gettime(time.CLOCK_BOOTTIME):
             self.settle()
+
+    def take_back(self, io: NodeIO, kinds: Kinds, context: Context | None, root: str) -> None:
+        """The file that the last boot has left, where nothing else can be done yet: it tells the runtime that it may start pods."""
+        self.carry_over(context, root)
+        cni = context.spec.cni if context is not None else None
+        if self.settled or cni is None:
+            return
+        left = file(f"{cni.conf_dir}/{cni.file}", "", root=root)
+        files = Kinds([kinds["file"]])
+        wanted, _ = merge(files, [Absent(left, "the network is not whole since boot")])
+        this = Ref("file", left.key)
+        Round(io, files).converge(scope_of(wanted, root), hold=lambda action: "" if action.ref == this else "the rest is still to come")
 
     def settle(self) -> bool:
         """A round has converged. True the first time since boot."""

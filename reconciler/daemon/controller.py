@@ -128,6 +128,7 @@ class Controller:
             try:
                 verdict = self._judge(inputs)
             except ObservationFailed as failure:
+                self._take_back(inputs)
                 return told._replace(digest=inputs.digest, stale=inputs.stale, warnings=inputs.warnings, errors=(str(failure),))
             if verdict.compiled is not None:
                 used = {inputs.content} & set(confirmed) if inputs is self._newest else set()
@@ -142,7 +143,13 @@ class Controller:
                 self._settle()
                 return report
             told = told._replace(problems=told.problems or verdict.problems)
+        self._take_back(self._newest or self._good)
         return told
+
+    def _take_back(self, inputs: Inputs | None) -> None:
+        """Nothing can be put in place: nor may what the last boot has left tell the runtime that the network is."""
+        if inputs is not None and not self._dry_run:
+            self._boot.take_back(self._io, self._kinds, inputs.context(Host("", 0, root=self._root)), self._root)
 
     def _settle(self) -> None:
         """Nothing was withheld, so nothing has to be compiled again."""

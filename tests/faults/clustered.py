@@ -65,6 +65,7 @@ class Cluster:
         (self.root / CONFLIST).parent.mkdir(parents=True)
         self.config = folder / "network.yaml"
         self.config.write_text(NETWORK)
+        self.good = ""  # what its daemon held, where a test keeps that
 
     @contextmanager
     def daemon(self, name: str = "n1", timing: Timing = QUICK, resync: float | None = None) -> Iterator[Node]:
