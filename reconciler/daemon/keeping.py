@@ -24,6 +24,7 @@ class Keeper:
 
     def __init__(self, folder: StateFolder | None, unpack: Callable[[bytes], Inputs], *, reads_only: bool = False) -> None:
         self._folder, self._unpack, self._reads_only = folder, unpack, reads_only
+        self._good: Inputs | None = None  # what is to be kept
         self._kept: Inputs | None = None
         self._tried = float("-inf")
 
@@ -66,17 +67,23 @@ class Keeper:
         """
         if self._folder is None or self._reads_only:
             return frozenset()
-        in_time = now - self._tried >= OFTEN or bool(report.used)
-        if good is not None and not good.stale and good is not self._kept and in_time:
-            self._tried = now
-            if self._folder.save(good.packed(), wall):
-                self._kept = good
+        if good is not None and not good.stale:
+            self._good = good
+        self.write(now, wall, at_once=bool(report.used))
         waiting = tuple(_waiting(report))
         self._folder.wait(waiting)
         judged = bool(report.plans) and not report.problems
         astray = confirmed - report.used - {one.digest for one in waiting} if judged else frozenset[str]()
         self._folder.use_up(report.used | astray)
         return astray
+
+    def write(self, now: float, wall: float, *, at_once: bool = False) -> None:
+        """What is to be kept and was not written yet, unless the last write was a moment ago. Costs nothing where there is none."""
+        if self._folder is None or self._good is None or self._good is self._kept or not (at_once or now - self._tried >= OFTEN):
+            return
+        self._tried = now
+        if self._folder.save(self._good.packed(), wall):
+            self._kept = self._good
 
 
 def _waiting(report: Report) -> list[Waiting]:

@@ -170,12 +170,14 @@ class Daemon:
                         self._round(triggers)
                     if triggers:
                         continue
+                    self._keeper.write(now, time.time())
                     for key, _ in ready.select(min(_BEAT, max(0.0, self._schedule.next - now))):
                         key.data()
             except _Stopped:
                 pass
 
     def close(self) -> None:
+        self._keeper.write(time.monotonic(), time.time(), at_once=True)
         self._health.close()
         self._cni.close()
         if self._link is not None:

@@ -89,3 +89,16 @@ def test_a_restart_in_the_same_boot_takes_no_file_back(cluster: Cluster) -> None
     with cluster.daemon() as one:
         one.until(lambda: held() == cluster.good)
         assert (cluster.root / CONFLIST).stat().st_ino == inode, "it was not written anew either"
+
+
+def test_a_node_that_joined_a_moment_before_the_end_is_known_at_the_next_start(cluster: Cluster) -> None:
+    """Content that keeps changing is written every ten seconds; what is left to be written then is not forgotten."""
+    with cluster.daemon() as one:
+        one.until(lambda: one.ready)
+        cluster.api.put(NODES, peer(4))
+        one.until(one.routes("10.244.2.0/24", "10.244.3.0/24", "10.244.4.0/24"))
+        cluster.good = held()
+    sh("ip link del plumb0")
+    cluster.api.stop()
+    with cluster.daemon() as one:
+        one.until(lambda: held() == cluster.good)
