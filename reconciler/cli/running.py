@@ -98,7 +98,7 @@ def _on_trial(folder: Path, digest: str) -> bool:
             screen.write("confirmed: the change stays")
             return True
         if not in_use(folder) and trials.lift(digest):
-            screen.write("this content was undone before; it may be tried again now")
+            screen.write("this network.yaml was undone before; it may be tried again now")
             return True
     except BadJournal as error:
         raise CannotGoOn([str(error)]) from None

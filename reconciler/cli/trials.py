@@ -19,7 +19,7 @@ LOOK = 0.5  # seconds between two looks whether somebody else has decided
 
 
 def trial_of(inputs: Inputs, node: str, root: str, state: Path, person: float | None) -> Trial:
-    """The trial of this content. person: seconds that somebody has to confirm it. Raises CannotGoOn where it was undone before."""
+    """The trial of this network.yaml. person: seconds that somebody has to confirm it. Raises CannotGoOn where it was undone before."""
     from reconciler.confirm.journal import BadJournal
     from reconciler.confirm.trials import Trials
     from reconciler.confirm.watchdog import NoWatchdog
@@ -30,13 +30,12 @@ def trial_of(inputs: Inputs, node: str, root: str, state: Path, person: float | 
         trials.resume()
     except (BadJournal, NoWatchdog) as error:
         raise CannotGoOn([str(error)]) from None
-    why = trials.undone(inputs.content)
+    digest = inputs.loaded.digest
+    why = trials.undone(digest)
     if why:
-        retry = f"plumbline confirm {inputs.content}"
-        raise CannotGoOn([f"this content was put in place and undone: {why}; change it, or have it tried again: {retry}"], REFUSED)
-    return trials.of(
-        inputs.content, node, inputs.loaded.spec.confirm, inputs.facts, lambda: host_now(inputs, node, root), person=person or 0.0
-    )
+        retry = f"plumbline confirm {digest}"
+        raise CannotGoOn([f"this network.yaml was put in place and undone: {why}; change it, or have it tried again: {retry}"], REFUSED)
+    return trials.of(digest, node, inputs.loaded.spec.confirm, inputs.facts, lambda: host_now(inputs, node, root), person=person or 0.0)
 
 
 def decided(node: str, trial: Trial) -> int:
@@ -57,7 +56,7 @@ def decided(node: str, trial: Trial) -> int:
 def _by_person(trial: Trial) -> str:
     """Wait for somebody's word: here, or by `plumbline confirm` elsewhere. Why it was undone; empty where it stays."""
     try:
-        screen.write(f"confirm it within {trial.left:.0f} s, or it is undone: plumbline confirm {trial.content}")
+        screen.write(f"confirm it within {trial.left:.0f} s, or it is undone: plumbline confirm {trial.digest}")
         if sys.stdin.isatty():
             screen.write("or say here: keep it? [y/N]")
         while trial.left > 0 and trial.open:

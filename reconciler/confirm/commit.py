@@ -21,7 +21,7 @@ MARGIN = 5.0  # seconds between our own decision and the watchdog's
 class Asked(NamedTuple):
     """What a change is judged by."""
 
-    digest: str  # of the content
+    digest: str  # of network.yaml: the same on every node, and whichever nodes there are
     node: str
     host: Host  # before the change
     look: Callable[[], Host]  # the host as it is now; raises ObservationFailed
@@ -44,8 +44,8 @@ class Trial:
         return self._asked.person
 
     @property
-    def content(self) -> str:
-        """The digest that is confirmed."""
+    def digest(self) -> str:
+        """What is confirmed."""
         return self._asked.digest
 
     @property
@@ -75,7 +75,7 @@ class Trial:
         """What somebody else has decided: empty where it stays. Raises BadJournal."""
         while self.open:  # its time is up: the watchdog is about to
             self.wait(1.0)
-        return "nobody confirmed it in time" if self._folder.was_undone(self.content) else ""
+        return "nobody confirmed it in time" if self._folder.was_undone(self.digest) else ""
 
     def before(self, plan: Plan, seen: Seen) -> str:
         """Why nothing may run; empty when it may. Arms the trial where the plan can cut the node off."""

@@ -5,7 +5,7 @@ One folder, `confirm/` in the state folder:
     armed.json        a change that is on trial: its digest, until when, and the lines that undo it
     kept.json         the last change that was confirmed
     undone.json       the last one that was undone, and how that went
-    quarantine.json   digests of content that was undone, each with the reason
+    quarantine.json   digests of each network.yaml that was undone, with the reason
 
 Whoever renames `armed.json` has decided: the rename is atomic, so a confirmation
 and a watchdog whose time is up cannot both win.
@@ -35,7 +35,7 @@ class BadJournal(Exception):
 class Journal(NamedTuple):
     """A change on trial. `until` is on CLOCK_BOOTTIME, which goes on through suspend and is nobody's to set."""
 
-    digest: str  # of the content that asked for the change
+    digest: str  # of the network.yaml that asked for the change
     node: str
     until: float  # seconds
     boot: str  # boot_id: after another boot the time is up
@@ -96,7 +96,7 @@ class ConfirmFolder:
         return self._read(UNDOING)
 
     def undone(self, journal: Journal, why: str) -> None:
-        """It is: its content is not tried again until a person lifts that. Raises BadJournal."""
+        """It is: its network.yaml is not tried again until a person lifts that. Raises BadJournal."""
         said = dict(self.quarantine())
         said[journal.digest] = why
         try:
@@ -107,7 +107,7 @@ class ConfirmFolder:
             raise BadJournal(f"{self.path / QUARANTINE}: {error.strerror}") from None
 
     def was_undone(self, digest: str) -> bool:
-        """Whether the content's change was undone, or is being. Raises BadJournal."""
+        """Whether what it asked for was undone, or is being. Raises BadJournal."""
         journal = self.interrupted()
         return (journal is not None and journal.digest == digest) or digest in self.quarantine()
 
@@ -121,7 +121,7 @@ class ConfirmFolder:
             events.close()
 
     def quarantine(self) -> Mapping[str, str]:
-        """Digests of content that was undone, and why. Raises BadJournal: an unreadable list is no empty one."""
+        """Digests of each network.yaml that was undone, and why. Raises BadJournal: an unreadable list is no empty one."""
         path = self.path / QUARANTINE
         try:
             said = json.loads(path.read_bytes())
@@ -132,7 +132,7 @@ class ConfirmFolder:
             raise BadJournal(f"{path}: cannot be read ({error}); remove it if you know that nothing in it matters") from None
 
     def lift(self, digest: str) -> bool:
-        """A person wants this content tried again. False where it is not in quarantine. Raises BadJournal."""
+        """A person wants this network.yaml tried again. False where it is not in quarantine. Raises BadJournal."""
         said = dict(self.quarantine())
         if said.pop(digest, None) is None:
             return False

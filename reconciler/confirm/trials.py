@@ -1,4 +1,4 @@
-"""Which content is tried, by what it is judged, and which was undone before."""
+"""Which network.yaml is tried, by what it is judged, and which was undone before. It goes by the digest of its text."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ class Trials:
     def __init__(self, state: Path, kinds: Kinds) -> None:
         self.folder, self._kinds = ConfirmFolder(state / FOLDER), kinds
 
-    def of(self, content: str, node: str, judged: Confirm, facts: Facts, look: Callable[[], Host], *, person: float = 0.0) -> Trial:
+    def of(self, spec: str, node: str, judged: Confirm, facts: Facts, look: Callable[[], Host], *, person: float = 0.0) -> Trial:
         """person: seconds that somebody has to confirm; 0: the probes decide. Raises ObservationFailed."""
-        asked = Asked(content, node, look(), look, probes_of(judged, facts), person or judged.seconds, person > 0)
+        asked = Asked(spec, node, look(), look, probes_of(judged, facts), person or judged.seconds, person > 0)
         return Trial(self.folder, self._kinds, asked)
 
-    def undone(self, content: str) -> str:
-        """Why this content must not be tried again; empty when it may."""
+    def undone(self, spec: str) -> str:
+        """Why it must not be tried again; empty when it may."""
         try:
-            return self.folder.quarantine().get(content, "")
+            left = self.folder.interrupted()  # the disk did not take that it is done
+            going = "it is being undone" if left is not None and left.digest == spec else ""
+            return self.folder.quarantine().get(spec, going)
         except BadJournal as error:
             return str(error)
 
-    def lift(self, content: str) -> None:
+    def lift(self, spec: str) -> None:
         """Somebody wants it tried again."""
-        self.folder.lift(content)
+        self.folder.lift(spec)
 
     def resume(self) -> bool:
         """What an earlier process began and did not end. True when a change was undone. Raises BadJournal, NoWatchdog."""

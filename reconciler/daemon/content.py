@@ -30,7 +30,7 @@ class Inputs(Inventory, Protocol):
 
     @property
     def content(self) -> str:
-        """What a person confirms when it is suspicious: covers the spec and which nodes there are."""
+        """What a person confirms when it is suspicious (what was undone goes by `digest`): covers the spec and which nodes there are."""
 
     @property
     def stale(self) -> bool:

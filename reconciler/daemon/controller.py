@@ -40,6 +40,13 @@ class _Verdict(NamedTuple):
     problems: tuple[str, ...] = ()
 
 
+class _Suspect(NamedTuple):
+    """Why content waits for a person, and the digest that is to be confirmed."""
+
+    why: Refusal
+    digest: str
+
+
 class Controller:
     """Holds the newest content and the last that was good; one daemon has one for its life.
 
@@ -70,7 +77,6 @@ class Controller:
         self._root, self._dry_run, self._progress = root, dry_run, progress
         self._trials = trials
         self._turns = turns or Turns()
-        self._undid: dict[str, str] = {}  # digest of a spec that was undone since the start, and why; its nodes may be others by now
         self._newest: Inputs | None = None
         self._good: Inputs | None = kept
         self._before: Inputs | None = None  # what was in force before that
@@ -123,7 +129,7 @@ class Controller:
                 continue
             suspect = self._suspicion(inputs, confirmed)
             if suspect is not None:
-                told = told._replace(suspect=suspect, content=inputs.content)
+                told = told._replace(suspect=suspect.why, content=suspect.digest)
                 continue
             try:
                 verdict = self._judge(inputs)
@@ -131,7 +137,7 @@ class Controller:
                 self._take_back(inputs)
                 return told._replace(digest=inputs.digest, stale=inputs.stale, warnings=inputs.warnings, errors=(str(failure),))
             if verdict.compiled is not None:
-                used = {inputs.content} & set(confirmed) if inputs is self._newest else set()
+                used = {inputs.content, inputs.digest} & set(confirmed) if inputs is self._newest else set()
                 if inputs is not self._good:
                     self._before, self._good = self._good, inputs
                 told = told._replace(digest=inputs.digest, stale=inputs.stale, used=frozenset(used))
@@ -155,7 +161,7 @@ class Controller:
         """Nothing was withheld, so nothing has to be compiled again."""
         self._verdicts = tuple(one._replace(host=one.host._replace(settled=True)) for one in self._verdicts)
 
-    def _suspicion(self, inputs: Inputs, confirmed: Collection[str]) -> Refusal | None:
+    def _suspicion(self, inputs: Inputs, confirmed: Collection[str]) -> _Suspect | None:
         """Why content must not follow what was good before."""
         if inputs is self._good:
             return None
@@ -168,22 +174,24 @@ class Controller:
         if not why or inputs.content in (self._accepted, *confirmed):
             self._accepted = inputs.content if why else ""  # confirmed once, until it is in force or replaced
             return None
-        return Refusal(why, "read it; if it is right, confirm its digest")
+        return _Suspect(Refusal(why, "read it; if it is right, confirm its digest"), inputs.content)
 
     def _rolled_back(self) -> str:
         return self._newest.digest if self._newest is not None and self._why_undone(self._newest) else ""
 
     def _why_undone(self, inputs: Inputs) -> str:
-        return (self._trials.undone(inputs.content) if self._trials else "") or self._undid.get(inputs.digest, "")
+        return self._trials.undone(inputs.digest) if self._trials else ""
 
-    def _undone(self, inputs: Inputs, confirmed: Collection[str]) -> Refusal | None:
-        """Why content that was undone before must not be tried again."""
+    def _undone(self, inputs: Inputs, confirmed: Collection[str]) -> _Suspect | None:
+        """Why a network.yaml that was undone before must not be tried again, whichever nodes there are by now."""
         why = self._why_undone(inputs)
-        if why and self._trials and inputs.content in confirmed:
-            self._trials.lift(inputs.content)
-            self._undid.pop(inputs.digest, None)
+        if not why:
             return None
-        return Refusal(f"it was put in place and undone: {why}", "change it; or, if it is right now, confirm its digest") if why else None
+        if self._trials and inputs.digest in confirmed:
+            self._trials.lift(inputs.digest)
+            return None
+        refusal = Refusal(f"it was put in place and undone: {why}", "change it; or, if it is right now, confirm its digest")
+        return _Suspect(refusal, inputs.digest)
 
     def _judge(self, inputs: Inputs) -> _Verdict:
         """Compile for the host as it is now; kept while neither changes. Raises ObservationFailed."""
@@ -217,8 +225,6 @@ class Controller:
         scope = node_scope(self._io, self._attachments.among(self._finder(inputs)), inputs.pods, compiled.wanted, self._root)
         result, undid = self._run(verdict.inputs, scope, confirmed, _hold(_withheld(compiled), stale=inputs.stale, resting=resting))
         self._turns.after(good=result.converged and inputs is self._newest)
-        if undid:
-            self._undid[inputs.digest] = result.errors[-1].removeprefix(UNDONE)
         if undid and inputs is self._newest:
             self._good = self._before  # drift is repaired with what was in force before
         found = self._drift(result, compiled.wanted)

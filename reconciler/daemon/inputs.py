@@ -110,7 +110,7 @@ class FileInputs(NamedTuple):
         return isinstance(other, FileInputs) and self[1:] == other[1:] and self.digest == other.digest
 
     def trial(self, trials: Trials, look: Callable[[], Host]) -> Trial:
-        return trials.of(self.content, self.node.name, self.loaded.spec.confirm, self.facts, look)
+        return trials.of(self.digest, self.node.name, self.loaded.spec.confirm, self.facts, look)
 
     def context(self, host: Host) -> Context:
         return Context(self.loaded.spec, self.facts._replace(host=host), self.node.name, self.loaded.where, self.memo)

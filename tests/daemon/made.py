@@ -67,7 +67,7 @@ class Made(NamedTuple):
         return self.digest.encode()
 
     def trial(self, trials: Trials, look: Callable[[], Host]) -> Trial:
-        return trials.of(self.content, self.node.name, Confirm(), Facts({}), look)
+        return trials.of(self.digest, self.node.name, Confirm(), Facts({}), look)
 
     def compile(self, host: Host) -> Compiled:
         if self.error:

@@ -294,7 +294,9 @@ confirm: {timeout: 5s}
 CUT = HEAD + "resources: {route: {cut: {dst: 0.0.0.0/0, via: 192.0.2.99, dev: eth0, metric: 50}}}\n"
 
 
-def test_what_was_undone_here_is_told_and_not_begun_again_when_a_node_joins(tmp_path: Path, certificates: Certificates) -> None:
+def test_what_was_undone_here_is_told_and_not_begun_again_when_a_node_joins_or_after_a_restart(
+    tmp_path: Path, certificates: Certificates
+) -> None:
     with cut_off_able():
         sh("ip link set lo up")
         cluster = Cluster(tmp_path, certificates)
@@ -314,6 +316,13 @@ def test_what_was_undone_here_is_told_and_not_begun_again_when_a_node_joins(tmp_
             daemon.until(lambda: daemon.status["lastRound"]["triggers"] == ["cluster"])
             daemon.until(lambda: "was put in place and undone" in daemon.get("/readyz")[1])
             assert (sh("ip route"), len(daemon.logged("content in force"))) == (before, tried)
+            daemon.end()
+            cluster.api.put(NODES, peer(5))
+            daemon = cluster.start()
+            daemon.until(lambda: "was put in place and undone" in daemon.get("/readyz")[1])
+            assert daemon.status["spec"]["refusal"]["digest"] == hashlib.sha256(CUT.encode()).hexdigest()
+            assert (sh("ip route"), list((tmp_path / "state/confirm").glob("armed.json"))) == (before, [])
+            assert not any(line["digest"] == hashlib.sha256(CUT.encode()).hexdigest()[:12] for line in daemon.logged("content in force"))
             cluster.config.write_text(HEAD)
             daemon.until(daemon.ready)
             daemon.until(lambda: ROLLED_BACK not in cluster.labels)

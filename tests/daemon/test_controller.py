@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler.confirm.journal import QUARANTINE, UNDOING, Journal
+from reconciler.confirm.trials import FOLDER, Trials
 from reconciler.daemon.content import Rejected
 from reconciler.daemon.controller import Controller
 from reconciler.engine.guard import Limits
@@ -322,3 +326,33 @@ def test_a_look_at_some_kinds_alone() -> None:
     bench.kind.run = lambda actions: [Failure("no memory")] * len(actions)  # type: ignore[method-assign]
     bench.controller.step()
     assert not bench.controller.unchanged(["route"]), "a round is due while anything is left to do"
+
+
+UNDOING_IT = Journal("cut", "n1", 0.0, "an earlier one", ())
+
+
+@pytest.mark.parametrize("left", [{QUARANTINE: {"cut": "no answer"}}, {UNDOING: UNDOING_IT._asdict()}], ids=["done", "not written down"])
+def test_what_was_undone_waits_for_a_word_whichever_nodes_there_are(left: dict[str, Any], tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    for name, said in left.items():
+        (folder / name).write_text(json.dumps(said))
+    trials = Trials(tmp_path, Kinds([Remembered()]))
+    bench = Bench(Made("good", blackholes(1)), trials=trials)
+    bench.controller.step()
+    for nodes in ((), ("n1",), ("n1", "n2")):
+        bench.give(Made("cut", blackholes(2), nodes=nodes))
+        report = bench.controller.step(confirmed=["content cut"])
+        assert report.suspect is not None
+        assert "was put in place and undone" in report.suspect.reason
+        assert (report.content, report.rolled_back, bench.holds) == ("cut", "cut", ["10.99.1.0/24"])
+
+
+def test_a_word_has_what_was_undone_tried_again(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / QUARANTINE).write_text(json.dumps({"cut": "no answer"}))
+    bench = Bench(Made("cut", blackholes(2)), trials=Trials(tmp_path, Kinds([Remembered()])))
+    assert bench.controller.step().digest == ""
+    report = bench.controller.step(confirmed=["cut"])
+    assert (report.used, bench.holds) == ({"cut"}, ["10.99.2.0/24"])
+    assert bench.controller.step().rolled_back == ""
