@@ -86,6 +86,7 @@ manifests:
 
 bench: setup
 	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench.joins
 	$(BIN)/python -m tests.bench.repairs
 	$(BIN)/python -m tests.bench.outage
 	$(BIN)/python -m tests.bench.idle

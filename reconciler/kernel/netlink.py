@@ -11,6 +11,7 @@ from typing import ClassVar, NamedTuple, Self
 
 from reconciler.engine.kind import Dump, ObservationFailed
 from reconciler.wire import netlink as wire
+from reconciler.wire.bulk import alike
 
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11  # include/uapi/linux/netlink.h
 NLM_F_CAPPED, NLM_F_ACK_TLVS, NLMSGERR_ATTR_MSG = 0x100, 0x200, 1
@@ -117,7 +118,8 @@ class RouteSocket:
     def _scan(self, buffer: bytes, request: Dump) -> _State:
         """Walk the headers: whose answer, interrupted or not, ended or failed."""
         offset, interrupted, done = 0, False, False
-        while offset + 16 <= len(buffer):
+        end = alike(buffer, 12) or len(buffer)  # what begins alike, up to the sequence number, is walked no further than its first
+        while offset + 16 <= end:
             length, kind, flags, sequence, _ = wire.HEADER.unpack_from(buffer, offset)
             if length < 16 or offset + length > len(buffer):
                 raise ObservationFailed(f"netlink dump {request.type}: a message of {length} bytes in {len(buffer) - offset}")

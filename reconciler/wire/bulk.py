@@ -33,17 +33,26 @@ def payloads(buffers: Iterable[bytes], kind: int, ages: Ages | None = None) -> l
     return found
 
 
+def alike(buffer: bytes, size: int) -> int:
+    """The distance between messages that all begin with the same `size` bytes as the first; 0 where they do not."""
+    if len(buffer) < HEADER.size:
+        return 0
+    length, _, _, _, _ = HEADER.unpack_from(buffer)
+    stride: int = (length + 3) & ~3
+    if length < HEADER.size or len(buffer) % stride or not _same(buffer, range(size), stride, len(buffer) // stride):
+        return 0
+    return stride
+
+
 def _of_one_shape(buffer: bytes, kind: int, ages: Ages | None) -> list[bytes] | None:
     """The payloads of a buffer in which every message has the length and, up to the ages, the attributes of the first."""
-    if len(buffer) < HEADER.size:
+    stride = alike(buffer, 6)  # nlmsg_len, nlmsg_type
+    if not stride:
         return None
     length, first, _, _, _ = HEADER.unpack_from(buffer)
-    stride = (length + 3) & ~3
-    if first != kind or length < HEADER.size or len(buffer) % stride:
+    if first != kind:
         return None
     count = len(buffer) // stride
-    if not _same(buffer, range(6), stride, count):  # nlmsg_len, nlmsg_type
-        return None
     if ages is not None:
         headers = _headers(buffer, HEADER.size + ages.header, length, ages.attribute)
         if not all(_same(buffer, range(at, at + 4), stride, count) for at in headers):
