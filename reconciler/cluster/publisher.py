@@ -56,9 +56,12 @@ class Publisher:
         pause: float = PAUSE,
         seldom: float = SELDOM,
         clock: Callable[[], datetime] | None = None,
+        written: Callable[[Published], None] = lambda said: None,
     ) -> None:
+        """`written`: told in our thread whenever this is what is there."""
         self._api, self._node, self._report, self._pause, self._seldom = api, node, report, pause, seldom
         self._clock = clock or (lambda: datetime.now(UTC))
+        self._written = written
         self._news = threading.Event()
         self._urgent = threading.Event()  # no pause before the next write
         self._stop = threading.Event()
@@ -147,6 +150,7 @@ class Publisher:
         if status != there.status:
             self._apply("/status", {"status": status})
         self._there = _There(newest.labels, status, exists=True)
+        self._written(newest)
 
     def _look(self) -> _There:
         """Our own object as it is: conditions keep their times over a restart. Raises Trouble."""

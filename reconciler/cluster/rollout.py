@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ _AGAIN = 10.0  # seconds that an answer holds
 
 
 class Rollout:
-    """What one node asks the cluster before it changes something. `clock`: monotonic seconds."""
+    """What one node asks the cluster before it changes something, from any thread. `clock`: monotonic seconds."""
 
     def __init__(self, api: Api, node: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._api, self._node, self._clock = api, node, clock
@@ -26,6 +27,8 @@ class Rollout:
         self._asked: tuple[str, float, str] = ("", 0.0, "")
         self._seen: dict[str, tuple[str, float]] = {}  # a lease's last renewal, and when we saw it first: no clock but ours counts
         self._mine = ""
+        self._owes = ""  # digest that this node had to undo in its turn, and that the others do not know of yet
+        self._lock = threading.RLock()
 
     def elsewhere(self, digest: str) -> str:
         """Why a network.yaml must not be begun here: another node had to undo it, or nobody could be asked; empty where it may."""
@@ -49,6 +52,10 @@ class Rollout:
 
     def turn(self, at_once: int) -> str:
         """Why a change that disturbs traffic must wait; empty once it is this node's turn, which it keeps until `release`."""
+        with self._lock:
+            return self._turn(at_once)
+
+    def _turn(self, at_once: int) -> str:
         slots = [f"{LEASE}-{(crc32(self._node.encode()) + number) % at_once}" for number in range(at_once)]
         if self._mine in slots:
             slots = [self._mine, *(one for one in slots if one != self._mine)]
@@ -57,7 +64,9 @@ class Rollout:
             for slot in slots:
                 holder = self._take(slot)
                 if not holder:
-                    self._mine = slot
+                    if not self._mine:
+                        self._asked = ("", 0.0, "")  # whoever had its turn before may have had to undo it
+                    self._mine, self._owes = slot, ""
                     return ""
                 holders.append(holder)
         except Trouble as trouble:
@@ -66,16 +75,30 @@ class Rollout:
 
     def release(self) -> None:
         """The change is done, and the next node may begin."""
-        if not self._mine:
-            return
+        with self._lock:
+            if self._mine:
+                self._release()
+
+    def undone(self, digest: str) -> None:
+        """This node had to undo it: its turn is over once the others can know, and no sooner, for they would do the same."""
+        with self._lock:
+            self._owes = digest if self._mine else ""
+
+    def told(self, label: str) -> None:
+        """What this node's NodeNetwork says of what it had to undo."""
+        with self._lock:
+            if self._owes and label == self._owes[:LABEL_DIGITS]:
+                self.release()
+
+    def _release(self) -> None:
         try:
             lease = self._api.get(f"{self._path}/{self._mine}", within=_WITHIN)
             if lease["spec"].get("holderIdentity") == self._node:
                 self._put(lease, "")
-            self._mine = ""
+            self._mine = self._owes = ""
         except Trouble as trouble:
             if trouble.status in (404, 409):
-                self._mine = ""
+                self._mine = self._owes = ""
 
     def _take(self, slot: str) -> str:
         """Who holds it; empty where we do now. Raises Trouble."""

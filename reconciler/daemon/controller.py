@@ -224,8 +224,9 @@ class Controller:
         inputs = verdict.inputs
         scope = node_scope(self._io, self._attachments.among(self._finder(inputs)), inputs.pods, compiled.wanted, self._root)
         result, undid = self._run(verdict.inputs, scope, confirmed, _hold(_withheld(compiled), stale=inputs.stale, resting=resting))
-        self._turns.after(good=result.converged and inputs is self._newest)
+        self._turns.after(inputs.digest, good=result.converged and inputs is self._newest, undone=undid)
         if undid and inputs is self._newest:
+            told = told._replace(rolled_back=inputs.digest)
             self._good = self._before  # drift is repaired with what was in force before
         found = self._drift(result, compiled.wanted)
         self._rest = (scope, result.seen) if result.converged else None
@@ -267,7 +268,7 @@ class Controller:
         word = self._refused if self._refused in confirmed else next(iter(confirmed), "")
         trial = inputs.trial(self._trials, lambda: self._observe(self._io, inputs.node, self._root)) if self._trials else None
         host = next(one.host for one in self._verdicts if one.inputs is inputs)
-        before = self._turns.before(inputs.rollout, len(inputs.nodes), host, trial.before if trial else nothing_first)
+        before = self._turns.before(inputs.digest, inputs.rollout, len(inputs.nodes), host, trial.before if trial else nothing_first)
         result = engine.converge(scope, confirmed=word, progress=self._progress, hold=hold, before=before)
         why = _decided(trial)
         if not why:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reconciler.cluster.known import Known, Report
-from reconciler.cluster.publisher import Publisher
+from reconciler.cluster.publisher import ROLLED_BACK, Published, Publisher
 from reconciler.cluster.reflector import Timing
 from reconciler.cluster.rollout import Rollout
 from reconciler.cluster.transport import Api
@@ -24,7 +24,7 @@ class Link:
         self.live = Live(settings, api, report, timing)
         told = settings.cluster and not settings.dry_run
         self.others = Rollout(api, settings.node) if told else None
-        self._publisher = Publisher(api, settings.node, report) if told else None
+        self._publisher = Publisher(api, settings.node, report, written=self._written) if told else None
 
     def start(self, changed: Callable[[], None]) -> None:
         """`changed`: from any thread, whenever something else is known."""
@@ -40,6 +40,10 @@ class Link:
         """A round has ended."""
         if self._publisher is not None:
             self._publisher.tell(published(status))
+
+    def _written(self, said: Published) -> None:
+        if self.others is not None:
+            self.others.told(said.labels.get(ROLLED_BACK, ""))
 
     def close(self) -> None:
         self.live.close()

@@ -23,30 +23,49 @@ class Others(Protocol):
     def release(self) -> None:
         """The next node may begin."""
 
+    def undone(self, digest: str) -> None:
+        """This node had to undo a network.yaml: the next one may begin once that is known to all."""
+
 
 class Turns:
     """`others` is None where there is nobody to ask: everything may be done at once."""
 
     def __init__(self, others: Others | None = None) -> None:
         self._others = others
+        self._settled = ""  # digest of a network.yaml that has converged here: what others make of it stops no repair of it
 
     def elsewhere(self, digest: str) -> str:
         return self._others.elsewhere(digest) if self._others is not None else ""
 
-    def before(self, rollout: Rollout, nodes: int, host: Host, then: Before) -> Before:
-        """What a round asks before it runs a plan: a turn, where the plan disturbs traffic, and then `then`."""
+    def before(self, digest: str, rollout: Rollout, nodes: int, host: Host, then: Before) -> Before:
+        """What a round asks before it runs a plan: a turn, where the plan disturbs traffic, and then `then`.
+
+        While it waited for its turn another node may have had to undo the same.
+        """
         others, at_once = self._others, rollout.at_once(nodes)
         if others is None or not at_once:
             return then
 
         def asked(plan: Plan, seen: Seen) -> str:
-            return (disturbs(plan, seen, host) and others.turn(at_once)) or then(plan, seen)
+            return (disturbs(plan, seen, host) and (others.turn(at_once) or self._stopped(others, digest))) or then(plan, seen)
 
         return asked
 
-    def after(self, *, good: bool) -> None:
+    def _stopped(self, others: Others, digest: str) -> str:
+        why = others.elsewhere(digest) if digest != self._settled else ""
+        if why:
+            others.release()
+        return why
+
+    def after(self, digest: str, *, good: bool, undone: bool) -> None:
         """A round has ended; good: nothing is left to do, and nothing was undone."""
-        if good and self._others is not None:
+        if good:
+            self._settled = digest
+        if self._others is None:
+            return
+        if undone:
+            self._others.undone(digest)
+        elif good:
             self._others.release()
 
 

@@ -111,6 +111,32 @@ def test_what_another_node_had_to_undo_is_not_begun(server: SmallApi, api: Api, 
     assert one.elsewhere("e" * 64) == ""
 
 
+def test_a_turn_ends_with_an_undoing_once_the_others_can_know(server: SmallApi, api: Api, clock: Clock) -> None:
+    server.kinds.define(yaml.safe_load((ROOT / "charts/plumbline/crds/nodenetworks.yaml").read_text()))
+    first, second = ask(api, clock, "n1"), ask(api, clock, "n2")
+    assert first.turn(1) == second.elsewhere(DIGEST) == ""
+    first.undone(DIGEST)
+    for label in ("", "e" * 32):
+        first.told(label)
+        assert second.turn(1) == "rollout.maxUnavailable: waits for n1"
+    server.put(NODE_NETWORKS, {"metadata": {"name": "n1", "labels": {ROLLED_BACK: DIGEST[:32]}}})
+    first.told(DIGEST[:32])
+    assert second.turn(1) == ""
+    assert second.elsewhere(DIGEST) == "n1 had to undo it: kubectl get nodenetworks", "although it was asked a moment ago"
+    second.release()
+    assert first.turn(1) == ""
+    first.told(DIGEST[:32])
+    assert second.turn(1) == "rollout.maxUnavailable: waits for n1", "another turn, and nothing undone in it"
+
+
+def test_an_undoing_is_no_reason_to_end_a_turn_of_somebody_else(server: SmallApi, api: Api, clock: Clock) -> None:
+    first, second = ask(api, clock, "n1"), ask(api, clock, "n2")
+    assert second.turn(1) == ""
+    first.undone(DIGEST)
+    first.told(DIGEST[:32])
+    assert first.turn(1) == "rollout.maxUnavailable: waits for n2"
+
+
 def test_the_rights_that_the_chart_gives_do(server: SmallApi, api: Api, clock: Clock) -> None:
     rules = [{"verbs": ["get", "create", "update"], "apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}]
     server.users["admin"] = User("plumbline", {"plumbline-system": rules})

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.kernel
 
 NODES = "/api/v1/nodes"
 CONFIGMAPS = "/api/v1/namespaces/plumbline-system/configmaps"
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
 NETWORK = """\
 apiVersion: plumbline.dev/v1alpha1
 kind: ClusterNetwork
@@ -256,19 +257,18 @@ def test_a_change_that_disturbs_waits_for_its_turn_and_gives_it_on(cluster: Clus
     daemon = cluster.start()
     daemon.until(daemon.ready)
     good = held()
-    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
     held_by = {"holderIdentity": "n2", "leaseDurationSeconds": 600, "renewTime": "2024-01-01T00:00:00.000000Z"}
-    cluster.api.put(leases, {"metadata": {"name": "plumbline-rollout-0"}, "spec": held_by})
+    cluster.api.put(LEASES, {"metadata": {"name": "plumbline-rollout-0"}, "spec": held_by})
     rollout = "rollout: {maxUnavailable: 1, allowPartition: true}\n"
     cluster.config.write_text(NETWORK + rollout + "sysctls: {net.core.somaxconn: 4098}\n")
     daemon.until(lambda: sh("sysctl -n net.core.somaxconn").strip() == "4098")  # disturbs nobody, and waits for nobody
     cluster.config.write_text(NETWORK.replace("[10.244.0.0/16]", "[10.244.0.0/16], overlay: {vni: 5000}") + rollout)
     daemon.until(lambda: "waits for n2" in daemon.get("/readyz")[1])
     assert held() == good
-    cluster.api.put(leases, {"metadata": {"name": "plumbline-rollout-0"}, "spec": {**held_by, "holderIdentity": ""}})
+    cluster.api.put(LEASES, {"metadata": {"name": "plumbline-rollout-0"}, "spec": {**held_by, "holderIdentity": ""}})
     daemon.until(lambda: "id 5000" in held())
     daemon.until(daemon.ready)
-    daemon.until(lambda: (cluster.api.get(f"{leases}/plumbline-rollout-0") or {})["spec"]["holderIdentity"] == "")
+    daemon.until(lambda: (cluster.api.get(f"{LEASES}/plumbline-rollout-0") or {})["spec"]["holderIdentity"] == "")
 
 
 def test_what_another_node_had_to_undo_is_not_begun(cluster: Cluster) -> None:
@@ -290,8 +290,10 @@ apiVersion: plumbline.dev/v1alpha1
 kind: ClusterNetwork
 nodes: {n1: {address: 192.0.2.10/24, interface: eth0}}
 confirm: {timeout: 5s}
+rollout: {maxUnavailable: 1}
+resources: {route: {way: {dst: 0.0.0.0/0, via: 192.0.2.1, dev: eth0, metric: 50}}}
 """
-CUT = HEAD + "resources: {route: {cut: {dst: 0.0.0.0/0, via: 192.0.2.99, dev: eth0, metric: 50}}}\n"
+CUT = HEAD.replace("via: 192.0.2.1,", "via: 192.0.2.99,")
 
 
 def test_what_was_undone_here_is_told_and_not_begun_again_when_a_node_joins_or_after_a_restart(
@@ -310,6 +312,7 @@ def test_what_was_undone_here_is_told_and_not_begun_again_when_a_node_joins_or_a
             daemon.until(lambda: cluster.labels.get(ROLLED_BACK) == label, 40)
             daemon.until(lambda: cluster.word["conditions"]["RolledBack"]["status"] == "True")
             assert sh("ip route") == before
+            daemon.until(lambda: (cluster.api.get(f"{LEASES}/plumbline-rollout-0") or {})["spec"]["holderIdentity"] == "")
             tried = len(daemon.logged("content in force"))
             cluster.api.put(NODES, peer(4))
             daemon.until(lambda: {one["name"]: one["objects"] for one in daemon.status["watches"]}["nodes"] == 4)
