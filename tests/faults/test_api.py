@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -82,8 +83,13 @@ def compacted(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def mute(cluster: Cluster) -> Iterator[None]:
+    """Its connection is dead, and nobody says so: nothing comes of it any more, whatever happens afterwards."""
+    before, end = cluster.api.seen["watch nodes"], time.monotonic() + 10
     cluster.api.mute = True
     yield
+    while cluster.api.seen["watch nodes"] == before:
+        assert time.monotonic() < end, "nobody takes it for dead"
+        threading.Event().wait(0.01)
     cluster.api.mute = False
 
 

@@ -79,10 +79,12 @@ def test_an_hour_without_an_api(netns: str, tmp_path: Path, certificates: Certif
         cluster.api.delete(f"{NODES}/n3")
         cluster.api.put(NODES, peer(6))
         cluster.api.store.compact(move_on=True)
+        clock.waits.clear()
         cluster.api.start()
         one.until(lambda: clock.waiting == ASKING)
         clock.advance(60)
         until(one, clock, one.routes(*(f"10.244.{number}.0/24" for number in (2, 4, 5, 6))))
         until(one, clock, lambda: not one.trouble)
         assert cluster.api.seen["list nodes"] == listed + 1, "one list, whatever happened meanwhile"
+        assert all(pause <= Timing().first for name, pause in clock.waits if name == "watch nodes"), "once it answers, nothing waits"
     cluster.close()
