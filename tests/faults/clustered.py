@@ -68,8 +68,9 @@ class Cluster:
         self.good = ""  # what its daemon held, where a test keeps that
 
     @contextmanager
-    def daemon(self, name: str = "n1", timing: Timing = QUICK, resync: float | None = None) -> Iterator[Node]:
-        settings = Settings(self.config, name, root=str(self.root), listen="off", verbose=True, cluster=True, resync=resync)
+    def daemon(self, name: str = "n1", timing: Timing = QUICK, resync: float | None = None, configmap: str = "") -> Iterator[Node]:
+        config = None if configmap else self.config
+        settings = Settings(config, name, configmap=configmap, root=str(self.root), listen="off", verbose=True, cluster=True, resync=resync)
         log = io.StringIO()
         api = Api(Access((self.api.url,), self.certificates.authority, self.folder / "token", namespace="plumbline-system"))
         link = Link(settings, api, lambda watch, why: None, timing)
