@@ -183,6 +183,8 @@ class Host(NamedTuple):
     settled: bool = True  # a round has converged since it booted: its pods may start
     astray: tuple[str, ...] = ()  # addresses of this node that none of its devices holds
     netns_cookie: int = 0  # SO_NETNS_COOKIE of its network namespace (socket(7)); 0: not asked
+    tells_sources: bool = True  # False: its eBPF programs cannot ask which source address it would choose (before Linux 6.7)
+    passing_bpffs: bool = False  # the BPF file system of services is this container's own, and goes with it
 
 
 class Facts(NamedTuple):

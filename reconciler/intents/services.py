@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from reconciler.engine.model import Origin
-from reconciler.facts.model import Service
+from reconciler.facts.model import Host, Service
 from reconciler.intents import Context, Memo, Remark
 from reconciler.intents.selector import selected
 from reconciler.intents.service_entries import Here, entries, left_out
@@ -28,6 +28,7 @@ def rows(context: Context) -> Iterable[Any]:
         return
     where = context.where((NAME,))
     yield from _missing(context, where)
+    yield from _wanting(context.facts.host, services, where)
     yield from machinery(context, services, Origin(NAME, "data path", where))
     known = context.facts.services
     if known is None:
@@ -61,6 +62,20 @@ def _missing(context: Context, where: str) -> Iterator[Remark]:
     if lacking:
         text = f"this plumbline came without its eBPF objects ({', '.join(lacking)}), so services stay as they are here"
         yield Remark(f"{text}; install a release of it, or build them: make bpf (needs clang and libbpf-dev)", where, error=True)
+
+
+def _wanting(host: Host | None, services: Services, where: str) -> Iterator[Remark]:
+    """What this host lacks, and what will not work for that."""
+    if host is None:
+        return
+    if not host.tells_sources:
+        text = "this kernel tells eBPF programs no source address (Linux 6.7 or later does, or one with BPF_FIB_LOOKUP_SRC of it)"
+        effect = "what comes from outside to an endpoint on another node is dropped and counted (no_source); all else works"
+        remedy = "boot a newer kernel, or say externalTrafficPolicy: Local for what is reached from outside"
+        yield Remark(f"{text}: {effect}; {remedy}", where)
+    if host.passing_bpffs:
+        text = f"the BPF file system at {services.bpffs} is this container's own: every service ends with it"
+        yield Remark(f"{text}; mount the host's into it (hostPath {services.bpffs}, mountPropagation: HostToContainer)", where, error=True)
 
 
 def _here(context: Context, services: Services) -> Here:

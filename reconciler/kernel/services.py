@@ -11,6 +11,8 @@ from pathlib import Path
 
 from reconciler.engine.kind import ObservationFailed, Reader
 from reconciler.facts.model import Host
+from reconciler.kernel.fib import tells_sources
+from reconciler.kernel.mounts import goes_with_us
 from reconciler.kinds.address.decode import REQUEST, decode
 from reconciler.kinds.bpf_map_entry.layout import OBJECTS
 from reconciler.kinds.bpf_program.objects import path_of
@@ -24,16 +26,26 @@ def with_services(host: Host, io: Reader, services: Services | None) -> Host:
     """A host's facts with those that this section asks for; as they were where there is none. Raises ObservationFailed."""
     if services is None:
         return host
-    host = host._replace(objects=objects())
+    private = not host.root and io.on_bpffs(services.bpffs) and goes_with_us(services.bpffs)
+    host = host._replace(objects=objects(), passing_bpffs=private)
     said = services.node_port
     if not isinstance(said, NodePorts):
         return host
+    host = host._replace(tells_sources=_tells_sources())
     if services.patterns:
         names = io.interfaces("").values()
         host = host._replace(links=tuple(sorted(name for name in names if any(fnmatchcase(name, one) for one in services.patterns))))
     if said.addresses is not None:
         host = host._replace(addresses=_addresses(io))
     return host._replace(netns_cookie=netns_cookie()) if said.loopback else host
+
+
+def _tells_sources() -> bool:
+    """Where it cannot be asked, whoever loads the real programs is told why."""
+    try:
+        return tells_sources()
+    except ObservationFailed:
+        return True
 
 
 @cache

@@ -10,12 +10,15 @@ from reconciler.wire.netlink import Malformed
 
 # enum bpf_cmd
 MAP_LOOKUP_ELEM, MAP_UPDATE_ELEM, MAP_DELETE_ELEM = 1, 2, 3
+PROG_LOAD, PROG_TEST_RUN = 5, 10
 OBJ_GET, PROG_GET_FD_BY_ID, OBJ_GET_INFO_BY_FD, PROG_QUERY = 7, 13, 15, 16
 MAP_LOOKUP_BATCH, MAP_UPDATE_BATCH, MAP_DELETE_BATCH = 24, 26, 27
 
 # The parts of union bpf_attr that these commands read.
 ELEMENT = struct.Struct("=IxxxxQQQ")  # map_fd, key, value, flags
 OBJECT = struct.Struct("=QII")  # pathname, bpf_fd, file_flags
+LOAD = struct.Struct("=IIQQ24x")  # prog_type, insn_cnt, insns, license, …
+RUN = struct.Struct("=IIIIQQII")  # prog_fd, retval, data_size_in, data_size_out, data_in, data_out, repeat, duration
 BY_ID = struct.Struct("=III")  # id, next_id, open_flags
 INFO = struct.Struct("=IIQ")  # bpf_fd, info_len, info
 QUERY = struct.Struct("=IIIIQI4x")  # target_fd, attach_type, query_flags, attach_flags, prog_ids, prog_cnt

@@ -282,3 +282,11 @@ def test_the_least_versions_of_what_is_wanted() -> None:
     assert rule is not None
     assert (rule.version, rule.why) == ((4, 17, 0), "rule")
     assert strictest(least_versions(Wanted()), "kernel") is None
+
+
+@pytest.mark.kernel
+def test_what_the_file_leaves_undone_on_this_host_is_told(netns: str, tmp_path: Path) -> None:
+    uplink()
+    file = write(tmp_path, SPEC + "segments: {media: {vni: 101}}\n")
+    notes = found(file, "--node", "n1", "--root", str(tmp_path))["note"]
+    assert any("which pods there are is not known, so none joins a segment" in one["what"] for one in notes)

@@ -281,6 +281,11 @@ def test_maps_are_as_large_as_they_are_said_to_be() -> None:
             context(services=(service(ingress_ips=("203.0.113.1",), source_ranges=("192.0.2.0/24",)),)),
             "loadBalancerSourceRanges is not supported",
         ),
+        (
+            context(host=HOST._replace(tells_sources=False)),
+            "from outside to an endpoint on another node is dropped and counted (no_source)",
+        ),
+        (context(host=HOST._replace(passing_bpffs=True)), "the BPF file system at /sys/fs/bpf is this container's own"),
     ],
 )
 def test_what_is_left_undone_is_told(where: Context, says: str) -> None:

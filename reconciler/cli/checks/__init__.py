@@ -59,13 +59,15 @@ def _findings(inputs: Inputs, node: str, root: str) -> Iterator[Finding]:
     inputs = on_this_host(inputs, node, root)
     if elsewhere := not_this_host(inputs, node):
         yield Finding("problem", "reach", elsewhere, f"correct nodes.{node}.address, or say --node")
-    wanted = compiled(inputs, node).wanted
+    found = compiled(inputs, node)
+    wanted = found.wanted
     plan, seen = live_plan(inputs, node, root)
     io = KernelNode()
     try:
         look = Looked(inputs.context(node), wanted, plan, seen, io, root)
         for area, ask in _checks():
             yield from _asked(area, ask, look)
+        yield from (Finding("problem" if one.error else "note", "plan", str(one)) for one in found.remarks)
     finally:
         io.close()
 
