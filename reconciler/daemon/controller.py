@@ -17,7 +17,7 @@ from reconciler.daemon.suspicion import suspicion
 from reconciler.daemon.turns import Turns
 from reconciler.engine.guard import Hold, Limits, builds_only
 from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
-from reconciler.engine.looking import Told, nobody_listens
+from reconciler.engine.looking import Listener, Nobody
 from reconciler.engine.model import Action, Plan, Ref, Refusal, Seen, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.round import Node as NodeIO
@@ -28,6 +28,7 @@ from reconciler.kernel.devices import with_devices
 from reconciler.kernel.pods import Finder, finder, node_scope
 from reconciler.kernel.services import with_services
 
+_GROUND = {"link", "address", "route"}  # what a host's facts are read from
 UNDONE = "undone: "  # how an error begins that says so
 
 
@@ -68,9 +69,9 @@ class Controller:
         turns: Turns | None = None,
         attachments: Attachments | None = None,
         boot: Boot | None = None,
-        told: Told = nobody_listens,
+        listener: Listener = Nobody(),
     ) -> None:
-        self._told = told
+        self._listener = listener
         self._io, self._kinds, self._load, self._observe = io, kinds, load, observe
         self._attachments = attachments or Attachments(None)
         self._boot = boot or Boot(None)
@@ -90,6 +91,7 @@ class Controller:
         self._rest: tuple[Scope, Seen] | None = None  # of the last round, if it left nothing to do
         self._rounds: tuple[Limits, Round] | None = None
         self._finders: tuple[str, Finder] | None = None
+        self._host: tuple[object, Node, Host] | None = None  # when it was looked at, for which node, and what was seen
 
     @property
     def good(self) -> Inputs | None:
@@ -196,7 +198,7 @@ class Controller:
     def _judge(self, inputs: Inputs) -> _Verdict:
         """Compile for the host as it is now; kept while neither changes. Raises ObservationFailed."""
         try:
-            host = self._observe(self._io, inputs.node, self._root)
+            host = self._look_at_host(inputs)
         except ObservationFailed:
             if inputs.needs_uplink:
                 raise
@@ -211,6 +213,18 @@ class Controller:
         kept = (one for one in self._verdicts if one.inputs is not inputs and (one.inputs is self._newest or one.inputs is self._good))
         self._verdicts = (verdict, *kept)
         return verdict
+
+    def _look_at_host(self, inputs: Inputs) -> Host:
+        """As it was, where the kernel tells of no change in what its facts are read from. Raises ObservationFailed."""
+        if self._host is not None and self._host[1] == inputs.node:
+            told = self._listener.told(self._host[0])
+            if told is not None and not _GROUND & set(told):
+                return self._host[2]
+        mark = self._listener.mark()
+        self._host = None
+        host = self._observe(self._io, inputs.node, self._root)
+        self._host = mark, inputs.node, host
+        return host
 
     def _finder(self, inputs: Inputs) -> Finder:
         """Kept: it does not read again what it knows."""
@@ -266,7 +280,7 @@ class Controller:
             plan, seen = engine.plan(scope, hold)
             return Result((plan,), (), _unseen(plan), seen), False
         word = self._refused if self._refused in confirmed else next(iter(confirmed), "")
-        trial = inputs.trial(self._trials, lambda: self._observe(self._io, inputs.node, self._root)) if self._trials else None
+        trial = inputs.trial(self._trials, lambda: self._look_at_host(inputs)) if self._trials else None
         host = next(one.host for one in self._verdicts if one.inputs is inputs)
         before = self._turns.before(inputs.digest, inputs.rollout, len(inputs.nodes), host, trial.before if trial else nothing_first)
         result = engine.converge(scope, confirmed=word, progress=self._progress, hold=hold, before=before)
@@ -279,7 +293,8 @@ class Controller:
     def _engine(self, inputs: Inputs) -> Round:
         """Its templates are compiled once, and again only when the limits change."""
         if self._rounds is None or self._rounds[0] != inputs.limits:
-            self._rounds = (inputs.limits, Round(self._io, self._kinds, limits=inputs.limits, name=inputs.node.name, told=self._told))
+            made = Round(self._io, self._kinds, limits=inputs.limits, name=inputs.node.name, listener=self._listener)
+            self._rounds = (inputs.limits, made)
         return self._rounds[1]
 
 

@@ -114,7 +114,7 @@ class Daemon:
             turns=Turns(link.others if link is not None else None),
             attachments=self._cni.attachments,
             boot=self._cni.boot,
-            told=self._events.told,
+            listener=self._events,
         )
         self._orphans = Orphans(log)
         self._schedule = Schedule(settings.resync, random.uniform)
@@ -301,9 +301,10 @@ class Daemon:
             self._log.warning("confirmation fits nothing", digest=digest, do="read what waits now: plumbline status")
 
     def _look_around(self, report: Report, triggers: tuple[str, ...], now: float) -> tuple[Opponent, ...]:
-        """Others on this host: looked for at a start, with new content, and now and then."""
+        """Others on this host: looked for at a start, with another network.yaml, and now and then."""
         known = self._status.opponents
-        if report.context is None or not (_ANEW & set(triggers) or now - self._looked > LOOK_AROUND):
+        anew = bool({START, HANGUP} & set(triggers)) or report.digest != self._status.digest
+        if report.context is None or not (anew or now - self._looked > LOOK_AROUND):
             return known
         self._looked = now
         try:

@@ -2,44 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from typing import Any, Protocol
 
 from reconciler.engine.kind import Kind, Kinds, Reader, Scope
 from reconciler.engine.model import Observed, Seen
 from reconciler.engine.observe import observe
 
-# The kinds that the kernel told a change of since this was asked last; None: anything may be otherwise.
-Told = Callable[[], Collection[str] | None]
+
+class Listener(Protocol):
+    """Whoever hears what the kernel tells of changes."""
+
+    def mark(self) -> Any:
+        """This moment; see `told`."""
+
+    def told(self, since: Any) -> Collection[str] | None:
+        """The kinds that a change was told of since a mark; None: anything may be otherwise."""
 
 
-def nobody_listens() -> Collection[str] | None:
-    """What happens between two looks is not known."""
-    return None
+class Nobody:
+    """Listens to nothing: what happens between two looks is not known."""
+
+    def mark(self) -> Any:
+        return None
+
+    def told(self, since: Any) -> Collection[str] | None:
+        return None
 
 
 class Looking:
     """Remembers the last look at a node."""
 
-    def __init__(self, kinds: Kinds, io: Reader, told: Told) -> None:
-        self._kinds, self._io, self._told = kinds, io, told
-        self._last: tuple[Scope, Seen] | None = None
+    def __init__(self, kinds: Kinds, io: Reader, listener: Listener) -> None:
+        self._kinds, self._io, self._listener = kinds, io, listener
+        self._last: tuple[object, Scope, Seen] | None = None
 
     def look(self, scope: Scope) -> Seen:
         """Everything in scope."""
-        told = self._told()  # before looking: what comes meanwhile is told the next time
-        known = {} if told is None else self._known(scope, told)
-        self._last = None
+        known = self._known(scope)
+        mark = self._listener.mark()  # before looking: what comes meanwhile is told the next time
         seen = observe(self._kinds, self._io, scope, [name for name in self._kinds if name not in known])
         if known:
             seen = Seen({name: known.get(name) or seen.observed[name] for name in self._kinds}, seen.absent)
-        self._last = scope, seen
+        self._last = mark, scope, seen
         return seen
 
-    def _known(self, scope: Scope, told: Collection[str]) -> dict[str, Observed]:
+    def _known(self, scope: Scope) -> dict[str, Observed]:
         """What was seen of the kinds that nothing was told of. Nobody listens in other namespaces."""
-        if self._last is None:
+        if self._last is None or (told := self._listener.told(self._last[0])) is None:
             return {}
-        before, seen = self._last
+        _, before, seen = self._last
         if before.netns != ("",) or scope.netns != ("",) or seen.absent:
             return {}
         return {

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reconciler.engine.guard import Hold, Limits
 from reconciler.engine.kind import NO_EFFECT, Kind, Kinds, Reader, Scope
-from reconciler.engine.looking import Looking, Told, nobody_listens
+from reconciler.engine.looking import Listener, Looking, Nobody
 from reconciler.engine.model import REFUSED, Action, Line, Owner, Plan, Ref, Seen, Verb, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.pipeline import plan_from
@@ -121,9 +121,9 @@ class _History:
 class Round:
     """Converges one node. Keeps the compiled templates between calls, and what was found to be in order: the same is so again."""
 
-    def __init__(self, node: Node, kinds: Kinds, *, limits: Limits = Limits(), name: str = "", told: Told = nobody_listens) -> None:
+    def __init__(self, node: Node, kinds: Kinds, *, limits: Limits = Limits(), name: str = "", listener: Listener = Nobody()) -> None:
         self._node, self._kinds, self._limits, self._name = node, kinds, limits, name
-        self._looking = Looking(kinds, node, told)
+        self._looking = Looking(kinds, node, listener)
         self._renderer = Renderer(kinds)
         self._empty: tuple[Wanted, Seen, Plan] | None = None  # what was found to be in order
         self._settled: Settled | None = None

@@ -11,9 +11,10 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reconciler.engine.kind import ObservationFailed
 from reconciler.kinds.nft.row import own_table
@@ -29,6 +30,7 @@ RTM_F_CLONED = 0x200  # include/uapi/linux/rtnetlink.h: a cached copy, never con
 
 # A change of one of these changes nothing else. With a link, an address or a nexthop the kernel takes IPv4 routes away and tells nobody.
 _LEAVES = frozenset({"route", "rule", "neighbour", "fdb"})
+ANYTHING = "anything"
 _COUNTED = frozenset({"nft", "nft_element", "nft_rule"})  # rulesets have a number of their own: whoever looks at one compares it
 
 _BUFFER = 8 << 20  # bytes; the deletion of a device with 10k children fits in about half of it
@@ -83,7 +85,7 @@ class EventSocket:
             raise ObservationFailed(f"cannot listen to the kernel's events: {error.strerror}") from error
         with suppress(OSError):  # a kernel without netfilter has nothing to tell of it
             self._sockets.append(_joined(nftables.NETLINK_NETFILTER, [nftables.NFNLGRP_NFTABLES], buffer))
-        self._told: set[str] | None = None
+        self._changes: Counter[str] = Counter()
         self._readable = select.epoll()
         for one in self._sockets:
             self._readable.register(one, select.EPOLLIN)
@@ -113,28 +115,28 @@ class EventSocket:
             except (wire.Malformed, struct.error, IndexError):
                 overflowed = True  # what cannot be read may be anything
         if overflowed:
-            self._told = None
+            self.doubt()
         return Heard(frozenset(reasons), overflowed)
 
     def _note(self, event: Event) -> None:
-        if self._told is None or event.what in _COUNTED:
-            return
-        if event.what in _LEAVES:
-            self._told.add(event.what)
-        else:
-            self._told = None
+        if event.what not in _COUNTED:
+            self._changes[event.what if event.what in _LEAVES else ANYTHING] += 1
 
-    def told(self) -> frozenset[str] | None:
-        """The kinds that a change was read of since this was asked last; None: anything may be otherwise.
+    def mark(self) -> Mapping[str, int]:
+        """This moment; see `told`."""
+        return dict(self._changes)
+
+    def told(self, since: Any) -> frozenset[str] | None:
+        """The kinds that a change was read of since a mark; None: anything may be otherwise.
 
         What is still unread is not read here: it is for whoever waits for it.
         """
-        told, self._told = self._told, set()
-        return None if told is None or self._readable.poll(0) else frozenset(told)
+        changed = frozenset(what for what, count in self._changes.items() if count != since.get(what, 0))
+        return None if ANYTHING in changed or self._readable.poll(0) else changed
 
     def doubt(self) -> None:
-        """From here on, and until that was asked for, anything may be otherwise."""
-        self._told = None
+        """Anything may be otherwise than it was until now."""
+        self._changes[ANYTHING] += 1
 
     def discard(self) -> None:
         """Throw away all that is there: its cause is older than the observation that follows.
@@ -144,7 +146,7 @@ class EventSocket:
         goes with them, and is seen by the observation.
         """
         for _ in self._buffers():
-            self._told = None
+            self.doubt()
 
     def _buffers(self) -> Iterator[bytes | None]:
         """Buffers until the sockets are empty; None stands for some that were lost (ENOBUFS)."""

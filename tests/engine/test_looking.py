@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler.engine.kind import Kind, Kinds, ObservationFailed, Reader, Scope
-from reconciler.engine.looking import Looking, nobody_listens
+from reconciler.engine.looking import Looking, Nobody
 from reconciler.engine.model import Wanted
 from reconciler.kinds import all_kinds
 from tests.laws.simulated import SimulatedNode
@@ -35,14 +35,21 @@ class Looked:
     def __init__(self) -> None:
         self.looks: list[str] = []
         self.failing: set[str] = set()
-        self.told: Collection[str] | None = set()
+        self._told: list[Collection[str] | None] = []
         kinds = Kinds(watched(kind, self.looks, self.failing) for kind in all_kinds().values())
-        self.looking = Looking(kinds, SimulatedNode(), lambda: self.told)
+        self.looking = Looking(kinds, SimulatedNode(), self)
+
+    def mark(self) -> object:
+        return len(self._told)
+
+    def told(self, since: Any) -> Collection[str] | None:
+        later = self._told[since:]
+        return None if None in later else {name for told in later if told is not None for name in told}
 
     def __call__(self, scope: Scope = HERE, told: Collection[str] | None = frozenset()) -> set[str]:
         """The kinds that were looked at."""
         self.looks.clear()
-        self.told = told
+        self._told.append(told)
         seen = self.looking.look(scope)
         assert list(seen) == list(all_kinds()), "all are there, whether looked at or not"
         return set(self.looks)
@@ -98,12 +105,12 @@ def test_a_look_that_was_broken_off_counts_for_nothing(monkeypatch: pytest.Monke
         patched.setattr(looked.looking._kinds["sysctl"], "observe", broken)
         with pytest.raises(KeyboardInterrupt):
             looked(told={"route"})
-    assert looked() == EVERY, "what was told before it is forgotten by now"
+    assert looked() == EVERY - TOLD_OF | {"route"}, "what was told before it is not forgotten"
 
 
 def test_without_anybody_who_listens() -> None:
     looks: list[str] = []
-    looking = Looking(Kinds(watched(kind, looks, set()) for kind in all_kinds().values()), SimulatedNode(), nobody_listens)
+    looking = Looking(Kinds(watched(kind, looks, set()) for kind in all_kinds().values()), SimulatedNode(), Nobody())
     looking.look(HERE)
     looks.clear()
     looking.look(HERE)
