@@ -13,6 +13,7 @@ from reconciler.intents.selector import selected
 from reconciler.intents.service_entries import local_ready
 
 JSON = "application/json"
+WEIGHT = "X-Load-Balancing-Endpoint-Weight"  # by which some load balancers share out among nodes
 EVERYWHERE = ("[::]", "0.0.0.0")  # the first has IPv4 too, unless IPv6 is switched off  # noqa: S104 (load balancers are elsewhere)
 
 
@@ -42,13 +43,13 @@ def asked(context: Context) -> dict[int, Check]:
 
 
 def said(check: Check) -> Answer:
-    """200 where a pod of this node is ready, else 503, with the body that kube-proxy has."""
+    """200 where a pod of this node is ready, else 503, with the body and the weight that kube-proxy has."""
     body = {
         "service": {"namespace": check.namespace, "name": check.name},
         "localEndpoints": check.endpoints,
         "serviceProxyHealthy": True,  # whoever answers is; one that is not does not answer
     }
-    return Answer(200 if check.endpoints else 503, JSON, json.dumps(body).encode())
+    return Answer(200 if check.endpoints else 503, JSON, json.dumps(body).encode(), more=((WEIGHT, str(check.endpoints)),))
 
 
 class HealthChecks:

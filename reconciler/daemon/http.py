@@ -30,6 +30,7 @@ class Answer(NamedTuple):
     type: str
     body: bytes
     policy: str = ""  # Content-Security-Policy; empty: the answer is nothing that a browser runs
+    more: tuple[tuple[str, str], ...] = ()  # header fields of this answer alone
 
 
 class BadListen(Exception):
@@ -122,7 +123,7 @@ def _server(address: tuple[str, int], ask: Callable[[str], Answer]) -> Threading
             self.send_response(given.code)
             self.send_header("Content-Type", given.type)
             self.send_header("Content-Length", str(len(given.body)))
-            for name, value in (*HEADERS, *((("Content-Security-Policy", given.policy),) if given.policy else ())):
+            for name, value in (*HEADERS, *given.more, *((("Content-Security-Policy", given.policy),) if given.policy else ())):
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(given.body)

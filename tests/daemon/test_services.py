@@ -37,11 +37,11 @@ def free_port() -> int:
         return port
 
 
-def get(port: int) -> tuple[int, str | None, object]:
+def get(port: int) -> tuple[int, str | None, str | None, object]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     connection.request("GET", "/healthz")
     found = connection.getresponse()
-    return found.status, found.headers["Content-Type"], json.loads(found.read())
+    return found.status, found.headers["Content-Type"], found.headers["X-Load-Balancing-Endpoint-Weight"], json.loads(found.read())
 
 
 def test_a_health_check_is_answered_as_kube_proxy_does() -> None:
@@ -49,9 +49,9 @@ def test_a_health_check_is_answered_as_kube_proxy_does() -> None:
     try:
         assert health.to({port: Check("default", "web", 2)}) == []
         body = {"service": {"namespace": "default", "name": "web"}, "localEndpoints": 2, "serviceProxyHealthy": True}
-        assert get(port) == (200, "application/json", body)
+        assert get(port) == (200, "application/json", "2", body)
         assert health.to({port: Check("default", "web", 0)}) == []
-        assert get(port) == (503, "application/json", {**body, "localEndpoints": 0})
+        assert get(port) == (503, "application/json", "0", {**body, "localEndpoints": 0})
         assert health.to({}) == []
         with socket.socket() as one:
             assert one.connect_ex(("127.0.0.1", port)) != 0
