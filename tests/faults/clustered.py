@@ -90,6 +90,10 @@ class Cluster:
             assert not thread.is_alive(), "the daemon does not stop"
             daemon.close()
             keeper.close()
+            for one in [one for one in threading.enumerate() if one.name == "publisher" or one.name.startswith("watch ")]:
+                one.join(timeout=10)  # a process would end with them
+                assert not one.is_alive(), f"{one.name} does not end"
+            api.close()
 
     def close(self) -> None:
         self.api.stop()

@@ -25,6 +25,7 @@ ASKING = 3  # threads that ask the API: Nodes, NetworkPolicies, and what this no
 
 def pass_until(one: Node, clock: Clock, end: float) -> None:
     """From one thread's turn to the next one's."""
+    one.until(lambda: clock.waiting == ASKING)
     while clock.now < end:
         clock.advance(min(clock.next, end - clock.now))
         wake(one)
@@ -53,7 +54,7 @@ def test_an_hour_without_an_api(netns: str, tmp_path: Path, certificates: Certif
     cluster, clock = Cluster(tmp_path, certificates, nodes=5), Clock()
     clock.drives(monkeypatch, *DRIVEN)
     with cluster.daemon(timing=Timing(), resync=60.0) as one:
-        until(one, clock, lambda: one.ready)
+        until(one, clock, lambda: one.ready and bool(one.word))  # for which it asks for its Node, once
         good, rounds, listed = held(), one.daemon.status.rounds, cluster.api.seen["list nodes"]
         cluster.api.stop()
         began, sizes = clock.now, list[int]()
