@@ -30,6 +30,11 @@ class Rollout:
         self._owes = ""  # digest that this node had to undo in its turn, and that the others do not know of yet
         self._lock = threading.RLock()
 
+    @property
+    def holds(self) -> str:
+        """The Lease by which it is this node's turn; empty while it is not."""
+        return self._mine
+
     def elsewhere(self, digest: str) -> str:
         """Why a network.yaml must not be begun here: another node had to undo it, or nobody could be asked; empty where it may."""
         known, until, why = self._asked

@@ -126,6 +126,7 @@ class Controller:
         """
         told = Report(self._good.digest if self._good else "", self._problems, stale=self._good is not None and self._good.stale)
         told = told._replace(rolled_back=self._rolled_back())
+        self._turns.begin()
         for inputs in (self._newest, self._good):
             if inputs is None:
                 continue

@@ -100,6 +100,7 @@ class Daemon:
         self._watch = ConfigWatch(settings.paths, lambda: self._inbox.put(CONFIG), FolderEvents())
         self._state = FolderEvents()
         restored = keeper.restore()
+        self._turns = Turns(link.others if link is not None else None)
         self._cni = Cni(keeper.path, settings.root, lambda: self._inbox.put(CNI), log, dry_run=settings.dry_run)
         self._controller = Controller(
             self._node,
@@ -111,7 +112,7 @@ class Daemon:
             dry_run=settings.dry_run,
             progress=self._progress,
             trials=trials,
-            turns=Turns(link.others if link is not None else None),
+            turns=self._turns,
             attachments=self._cni.attachments,
             boot=self._cni.boot,
             listener=self._events,
@@ -147,7 +148,8 @@ class Daemon:
         stuck = f"the loop gave no sign of life for {silent:.0f} s" if silent > STUCK else ""
         heard = self._link.known if self._link is not None else ()
         self._metrics.heard(heard)
-        return answer(path, self._status._replace(watches=tuple(heard)), stuck, self._metrics.text, self._view)
+        status = self._status._replace(watches=tuple(heard), rollout=self._turns.standing)
+        return answer(path, status, stuck, self._metrics.text, self._view)
 
     # -- the loop's own thread ---------------------------------------------------------------
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
+from reconciler.daemon.page_counts import with_counts
 from reconciler.daemon.page_lists import BadQuery, Lists, parse_query
+from reconciler.daemon.service_metrics import table_of
 from reconciler.daemon.status import rfc3339
 from reconciler.daemon.step import Report
 from reconciler.engine.model import Plan
 from reconciler.engine.text import Printed, counts, printed, visible
+from reconciler.kinds.bpf_map_entry.services import ServiceTable
 
 LINES = 500  # of a plan; /status/plan is for reading, `plumbline plan` shows all
 PATHS = ("/status/plan", "/status/peers", "/status/segments", "/status/services")
@@ -35,6 +38,7 @@ class View(NamedTuple):
     done: Told | None = None  # what the last round did that had something to do
     lists: Lists = Lists(None)
     waiting: Mapping[str, int] = {}  # peers, and how many of their rows are not in place
+    table: ServiceTable | None = None  # the services whose counters are read
 
 
 def view_after(view: View, report: Report, at: float) -> View:
@@ -44,7 +48,7 @@ def view_after(view: View, report: Report, at: float) -> View:
         return view._replace(lists=lists)
     first, last = report.plans[0], report.plans[-1]
     done = _told(first, at) if report.outcomes else view.done
-    return View(_told(last, at), done, lists, _waiting(last) if last.actions else {})
+    return View(_told(last, at), done, lists, _waiting(last) if last.actions else {}, table_of(report.wanted))
 
 
 def told(view: View, path: str, query: str) -> dict[str, Any]:
@@ -58,7 +62,7 @@ def told(view: View, path: str, query: str) -> dict[str, Any]:
         case "/status/segments":
             return view.lists.segments(asked)
         case "/status/services":
-            return view.lists.services(asked)
+            return with_counts(view.lists.services(asked), view.table)
     raise BadQuery(f"there is no {path}")
 
 

@@ -33,6 +33,11 @@ COUNTED = (
 DROPS = Family("plumbline_service_drops", "", "Packets and calls for services that went nowhere, by why.")
 
 
+def table_of(wanted: Wanted) -> ServiceTable | None:
+    """All services of a node; None where none are served."""
+    return next((row for row in wanted.rows("bpf_map_entry") if isinstance(row, ServiceTable)), None)
+
+
 class ServiceCounts(Collector):
     """Tells of services that something was counted of; of none where there is no section `services`."""
 
@@ -41,7 +46,7 @@ class ServiceCounts(Collector):
 
     def to(self, wanted: Wanted) -> None:
         """The services from here on."""
-        self._table = next((row for row in wanted.rows("bpf_map_entry") if isinstance(row, ServiceTable)), None)
+        self._table = table_of(wanted)
 
     def describe(self) -> Iterable[Metric]:
         return ()  # nothing is read before somebody asks

@@ -10,6 +10,7 @@ from reconciler.cluster.known import Known
 from reconciler.daemon.patience import Fight
 from reconciler.daemon.state import FOLDER
 from reconciler.daemon.step import Report
+from reconciler.daemon.turns import Standing
 from reconciler.engine.model import Refusal
 from reconciler.kernel.opponents import Opponent
 
@@ -67,6 +68,7 @@ class Status(NamedTuple):
     state_problems: tuple[str, ...] = ()
     rolled_back: str = ""  # digest of the newest spec, where it was put in place and undone
     watches: tuple[Known[Any], ...] = ()  # what is heard of the Kubernetes API
+    rollout: Standing = Standing()
 
     @property
     def ready(self) -> bool:
@@ -198,6 +200,12 @@ def as_json(status: Status) -> dict[str, Any]:
         "opponents": [{"level": one.level, "sort": one.sort, "what": one.what, "remedy": one.remedy} for one in status.opponents],
         "state": {"folder": status.state, "problems": list(status.state_problems)},
         "watches": [_watch(one) for one in status.watches],
+        "rollout": {
+            "atOnce": status.rollout.at_once or None,
+            "holds": status.rollout.holds,
+            "waits": status.rollout.waits,
+            "undone": status.rolled_back,
+        },
         "rounds": status.rounds,
         "lastRound": {
             "at": rfc3339(last.at),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from reconciler.confirm import lifeline
 from reconciler.engine.model import Plan, Seen, Verb
@@ -13,6 +13,10 @@ from reconciler.spec.cluster import Rollout
 
 class Others(Protocol):
     """The other nodes of the cluster, as they can be asked."""
+
+    @property
+    def holds(self) -> str:
+        """The Lease by which it is this node's turn; empty while it is not."""
 
     def elsewhere(self, digest: str) -> str:
         """Why a network.yaml must not be begun here; empty where it may."""
@@ -27,15 +31,34 @@ class Others(Protocol):
         """This node had to undo a network.yaml: the next one may begin once that is known to all."""
 
 
+class Standing(NamedTuple):
+    """Where this node is in the rollout of a change."""
+
+    at_once: int = 0  # nodes that may disturb traffic at the same time; 0: as many as like
+    holds: str = ""  # the Lease by which it is this node's turn
+    waits: str = ""  # why a change is not begun here
+
+
 class Turns:
     """`others` is None where there is nobody to ask: everything may be done at once."""
 
     def __init__(self, others: Others | None = None) -> None:
         self._others = others
+        self._at_once, self._waits = 0, ""
         self._settled = ""  # digest of a network.yaml that has converged here: what others make of it stops no repair of it
 
+    @property
+    def standing(self) -> Standing:
+        """From any thread."""
+        return Standing(self._at_once, self._others.holds if self._others is not None else "", self._waits)
+
+    def begin(self) -> None:
+        """Another step: what was waited for is asked again, if it still is."""
+        self._waits = ""
+
     def elsewhere(self, digest: str) -> str:
-        return self._others.elsewhere(digest) if self._others is not None else ""
+        self._waits = self._others.elsewhere(digest) if self._others is not None else ""
+        return self._waits
 
     def before(self, digest: str, rollout: Rollout, nodes: int, host: Host, then: Before) -> Before:
         """What a round asks before it runs a plan: a turn, where the plan disturbs traffic, and then `then`.
@@ -43,11 +66,14 @@ class Turns:
         While it waited for its turn another node may have had to undo the same.
         """
         others, at_once = self._others, rollout.at_once(nodes)
+        self._at_once = at_once
         if others is None or not at_once:
             return then
 
         def asked(plan: Plan, seen: Seen) -> str:
-            return (disturbs(plan, seen, host) and (others.turn(at_once) or self._stopped(others, digest))) or then(plan, seen)
+            why = (disturbs(plan, seen, host) and (others.turn(at_once) or self._stopped(others, digest))) or ""
+            self._waits = why or self._waits
+            return why or then(plan, seen)
 
         return asked
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -57,14 +57,41 @@ def held(maps: str) -> Held:
         raise ObservationFailed(f"{maps}: {why(error)}") from error
 
 
+def some(maps: str, services: Iterable[Entries]) -> dict[str, Count]:
+    """What was counted of the lists of some services alone, by name: a page of them is no reason to read all. Raises ObservationFailed."""
+    found: dict[str, Count] = {}
+    try:
+        with opened_map(f"{maps}/{FRONTS}") as (fronts, front_info), opened_map(f"{maps}/{COUNTS}") as (counts, count_info):
+            each = count_info._replace(value_size=_aligned(count_info.value_size) * cpus())
+            for front in (front for entries in services for front in entries.fronts):
+                lead = look_up(fronts, front_info, front.key) if front.list not in found else None
+                value = look_up(counts, each, struct.pack("=I", service_of(lead).id)) if lead is not None else None
+                if value is not None:
+                    found[front.list] = _summed(value)
+    except OSError as error:
+        raise ObservationFailed(f"{maps}: {why(error)}") from error
+    return found
+
+
+def drops(maps: str) -> dict[str, int]:
+    """Packets and calls that went nowhere, by reason. Raises ObservationFailed."""
+    try:
+        return _drops(maps)
+    except OSError as error:
+        raise ObservationFailed(f"{maps}: {why(error)}") from error
+
+
+def _summed(of_cpus: bytes) -> Count:
+    return Count(*map(sum, zip(*COUNT.iter_unpack(of_cpus), strict=True)))
+
+
 def _counts(maps: str) -> dict[int, Count]:
     with opened_map(f"{maps}/{COUNTS}") as (descriptor, info):
         each = _aligned(info.value_size) * cpus()
         keys, values = dump(descriptor, info._replace(type="hash", value_size=each))
     found = {}
     for number, (key,) in enumerate(struct.iter_unpack("=I", keys)):
-        of_cpus = list(COUNT.iter_unpack(values[number * each : (number + 1) * each]))
-        found[key] = Count(*map(sum, zip(*of_cpus, strict=True)))
+        found[key] = _summed(values[number * each : (number + 1) * each])
     return found
 
 

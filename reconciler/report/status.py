@@ -33,6 +33,8 @@ def _lines(said: Mapping[str, Any]) -> Iterator[str]:
     yield from _listed("error", said["errors"])
     yield from _listed("conflict", said["conflicts"])
     yield from _listed("fight", [f"{one['row']}: {one['by'] or 'somebody'}, put back {one['times']} times" for one in said["fights"]])
+    rollout = said.get("rollout") or {}  # a daemon of before has none
+    yield from _listed("rollout", [line for line in (_undone(rollout), _turn(rollout)) if line])
     yield from _listed("opponent", [f"{one['level']}: {one['what']}; {one['remedy']}" for one in said["opponents"]])
     yield from _listed("state", said["state"]["problems"])
     yield f"drift      {drift['found']} rows changed by others since the start, {drift['repaired']} put back"
@@ -40,6 +42,14 @@ def _lines(said: Mapping[str, Any]) -> Iterator[str]:
     if last:
         why = ", ".join(last["triggers"])
         yield f"last round {last['at']}, {last['seconds'] * 1000:.0f} ms, {last['actions']} actions, because of {why}"
+
+
+def _undone(rollout: Mapping[str, Any]) -> str:
+    return f"network.yaml {rollout['undone'][:12]} cut this node off, and was undone" if rollout.get("undone") else ""
+
+
+def _turn(rollout: Mapping[str, Any]) -> str:
+    return f"it is this node's turn: Lease {rollout['holds']}" if rollout.get("holds") else ""
 
 
 def _listed(name: str, lines: list[str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from tests.api.conftest import certificates
 from tests.api.server import SmallApi
 from tests.cluster.objects import node
 from tests.confirm.made import cut_off_able
-from tests.daemon.process import HERE, Daemon, held
+from tests.daemon.process import HERE, Daemon, held, plumbline
 from tests.namespaces import sh
 
 __all__ = ["certificates"]
@@ -264,6 +264,8 @@ def test_a_change_that_disturbs_waits_for_its_turn_and_gives_it_on(cluster: Clus
     daemon.until(lambda: sh("sysctl -n net.core.somaxconn").strip() == "4098")  # disturbs nobody, and waits for nobody
     cluster.config.write_text(NETWORK.replace("[10.244.0.0/16]", "[10.244.0.0/16], overlay: {vni: 5000}") + rollout)
     daemon.until(lambda: "waits for n2" in daemon.get("/readyz")[1])
+    assert (daemon.status["rollout"]["atOnce"], daemon.status["rollout"]["holds"]) == (1, "")
+    assert "waits for n2" in daemon.status["rollout"]["waits"]
     assert held() == good
     cluster.api.put(LEASES, {"metadata": {"name": "plumbline-rollout-0"}, "spec": {**held_by, "holderIdentity": ""}})
     daemon.until(lambda: "id 5000" in held())
@@ -311,6 +313,8 @@ def test_what_was_undone_here_is_told_and_not_begun_again_when_a_node_joins_or_a
             label = hashlib.sha256(CUT.encode()).hexdigest()[:32]
             daemon.until(lambda: cluster.labels.get(ROLLED_BACK) == label, 40)
             daemon.until(lambda: cluster.word["conditions"]["RolledBack"]["status"] == "True")
+            assert daemon.status["rollout"]["undone"] == hashlib.sha256(CUT.encode()).hexdigest()
+            assert "cut this node off, and was undone" in plumbline("status").stdout
             assert sh("ip route") == before
             daemon.until(lambda: (cluster.api.get(f"{LEASES}/plumbline-rollout-0") or {})["spec"]["holderIdentity"] == "")
             tried = len(daemon.logged("content in force"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.daemon import page_counts
 from reconciler.daemon.http import HttpServer, answer
 from reconciler.daemon.page import page, rebound
 from reconciler.daemon.page_lists import BadQuery, parse_query
@@ -19,12 +20,16 @@ from reconciler.daemon.page_view import LINES, View, told, view_after
 from reconciler.daemon.patience import Fight
 from reconciler.daemon.status import LastRound, Recent, Status, after
 from reconciler.daemon.step import Report
-from reconciler.engine.model import Action, Change, Conflict, Line, Origin, Plan, Ref, Refusal, Verb
+from reconciler.daemon.turns import Standing
+from reconciler.engine.model import Action, Change, Conflict, Line, Origin, Plan, Ref, Refusal, Verb, Wanted
 from reconciler.engine.round import Outcome
 from reconciler.facts.model import Backend, EndpointSlice, Facts, Host, Node, NodeAddress, Pod, Service, ServicePort
 from reconciler.facts.order import natural
 from reconciler.intents import Context
 from reconciler.kernel.opponents import Opponent
+from reconciler.kernel.service_counts import Count
+from reconciler.kinds.bpf_map_entry import BpfMapEntryKey
+from reconciler.kinds.bpf_map_entry.services import Entries, ServiceTable
 from reconciler.kinds.route import route
 from reconciler.spec.load import load_texts
 from tests.daemon.browser import Browser, browser, missing
@@ -97,8 +102,25 @@ def report(context: Context, hostile: str = "") -> Report:
                   outcomes=tuple(map(outcome, made)), errors=(f"route 10.0.9.0/24: No such device{hostile}",), context=context)  # fmt: skip
 
 
+WAITS, TURN = "rollout.maxUnavailable: waits for n7", "plumbline-rollout-0"
+
+
+def served(*names: str) -> Wanted:
+    """Services whose counters are read; `counted` says what they are."""
+    table = ServiceTable(BpfMapEntryKey("/nowhere/maps/pl_front_1", b""), "/nowhere/maps/pl_back_1", dict.fromkeys(names, Entries()))
+    return Wanted({"bpf_map_entry": {table.key: table}})
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the maps would say."""
+    lists = {"default/web:http/TCP IPv4 all": Count(1234567, 20, 2000), "default/web:http/TCP IPv6 all": Count(3, 10, 1000)}
+    monkeypatch.setattr(page_counts, "some", lambda maps, services: lists)
+    monkeypatch.setattr(page_counts, "drops", lambda maps: {"no_backend": 4711, "malformed": 0})
+
+
 def told_by(context: Context, hostile: str = "") -> tuple[Status, View]:
-    said = report(context, hostile)
+    said = report(context, hostile)._replace(wanted=served("default/web", "default/db"), rolled_back="fe" * 32)
     repaired = Ref("route", route("", "10.0.2.0/24", type="blackhole").key)
     fight = Fight(repaired, 11, 4.0, 0.0, f"systemd-networkd (pid 512){hostile}")
     last = LastRound(NOW, ("event: route", "resync"), 0.0213, 7)
@@ -110,6 +132,7 @@ def told_by(context: Context, hostile: str = "") -> tuple[Status, View]:
     opponent = Opponent(
         f"flannel{hostile}", "makes a VXLAN device too", "flannel.1", "stop it: systemctl disable --now flanneld", level="problem"
     )
+    status = status._replace(rollout=Standing(2, TURN, WAITS))
     return status._replace(recent=recent, found=2, repaired=1, opponents=(opponent,)), view_after(View(), said, NOW)
 
 
@@ -277,6 +300,25 @@ def test_segments_and_services() -> None:
     }
 
 
+def test_what_was_counted_of_the_services_that_are_shown(counted: None) -> None:
+    _, view = told_by(context())
+    said = told(view, "/status/services", "")
+    assert {one["name"]: one["counted"] for one in said["items"]} == {
+        "default/db": None,
+        "default/web": {"connections": 1234570, "packets": 30, "bytes": 3000},
+    }
+    assert (said["drops"], said["uncounted"]) == ({"no_backend": 4711, "malformed": 0}, "")
+
+
+def test_counters_that_cannot_be_read_are_no_reason_to_show_nothing() -> None:
+    _, view = told_by(context())
+    said = told(view, "/status/services", "")
+    assert (said["total"], said["drops"], [one["counted"] for one in said["items"]]) == (2, None, [None, None])
+    assert said["uncounted"].startswith("/nowhere/maps: ")
+    unserved = told(view._replace(table=None), "/status/services", "")
+    assert (unserved["drops"], unserved["uncounted"]) == (None, ""), "without a section services nobody counts"
+
+
 def test_before_the_first_round_nothing_is_known_and_nothing_fails() -> None:
     said = {
         path: json.loads(answer(path, Status("n1", "x"), "", lambda: b"").body)
@@ -330,7 +372,7 @@ def named(window: Browser) -> list[tuple[str, str]]:
     return [(one["role"]["value"], one.get("name", {}).get("value", "")) for one in tree if not one["ignored"]]
 
 
-def test_it_shows_what_waits_and_by_which_command(window: Browser, tmp_path: Path) -> None:
+def test_it_shows_what_waits_and_by_which_command(window: Browser, tmp_path: Path, counted: None) -> None:
     with serving(*told_by(context())) as url:
         opened(window, url)
         text: str = window.js("return document.body.innerText")
@@ -339,6 +381,8 @@ def test_it_shows_what_waits_and_by_which_command(window: Browser, tmp_path: Pat
             "? ip route add 10.0.4.0/24 via 10.0.1.12 dev eth0 proto 94   # a device is missing", "- ip route del 10.0.9.0/24", "6 to create, 1 to delete",
             "put back 11 times", "systemd-networkd (pid 512)", "2 rows changed by others since the start, 1 put back", "flannel", "directRouting is not on at n2",
             "n1 and n4 share a subnet", "default/a", "2 of 3 ready", "there is no such segment", "1 row not in place",
+            "1,234,570", "3,000", "4,711 no backend", f"network.yaml {'fe' * 6} cut this node off, and was undone",
+            f"2 nodes at once; it is this node's turn (Lease {TURN}); {WAITS}",
         ):  # fmt: skip
             assert wanted in text
         assert window.js("return document.title") == "not ready: n1 · plumbline"

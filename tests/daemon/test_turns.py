@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.daemon import turns
-from reconciler.daemon.turns import Turns
+from reconciler.daemon.turns import Standing, Turns
 from reconciler.engine.round import nothing_first
 from reconciler.spec.cluster import Rollout
 from tests.daemon.made import HOST
@@ -21,6 +21,7 @@ class Others:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.holds = ""
         self.waits, self.said = "", ""
 
     def elsewhere(self, digest: str) -> str:
@@ -65,3 +66,24 @@ def test_a_turn_is_given_on_when_nothing_is_left_and_after_an_undoing(others: Ot
     one.after("d", good=False, undone=True)
     one.after("e", good=True, undone=False)
     assert others.heard == ["undone d", "release"]
+
+
+def test_where_it_stands(others: Others) -> None:
+    one = Turns(others)
+    assert one.standing == Standing()
+    others.waits = "waits for n1"
+    one.before("d", ONE, 3, HOST, nothing_first)(PLAN, PLAN)
+    assert one.standing == Standing(1, "", "waits for n1")
+    others.waits, others.holds = "", "plumbline-rollout-0"
+    one.begin()
+    one.before("d", ONE, 3, HOST, nothing_first)(PLAN, PLAN)
+    assert one.standing == Standing(1, "plumbline-rollout-0", "")
+
+
+def test_newer_content_that_waits_stops_no_repair_of_what_is_in_force(others: Others) -> None:
+    one = Turns(others)
+    one.after("d", good=True, undone=False)
+    others.said = "n1 had to undo it"
+    assert one.elsewhere("e") == "n1 had to undo it"
+    assert one.before("d", ONE, 3, HOST, nothing_first)(PLAN, PLAN) == ""
+    assert one.standing.waits == "n1 had to undo it", "and is told all the same"

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.daemon.page_counts import with_counts
 from reconciler.engine.assign import assign
 from reconciler.engine.guard import Limits
 from reconciler.engine.round import Result
 from reconciler.facts.model import Backend, EndpointSlice, Service, ServicePort
-from reconciler.kernel.service_counts import Count, held
+from reconciler.kernel.service_counts import Count, held, some
 from reconciler.kinds import all_kinds
 from reconciler.kinds.bpf_map_entry.services import ServiceTable
 from reconciler.spec.load import load_text
@@ -93,6 +94,10 @@ def test_from_nothing_through_changes_and_a_restart_to_nothing(machine: Machine)
     found = held(table.key.map.rpartition("/")[0])
     assert found.lists(table.services) == {"default/web:http/TCP IPv4 all": Count(4), "default/other:http/TCP IPv4 all": Count(1)}
     assert not any(found.drops.values())
+    assert some(table.key.map.rpartition("/")[0], [table.services["default/web"]]) == {"default/web:http/TCP IPv4 all": Count(4)}
+    shown = with_counts({"items": [{"name": "default/web"}, {"name": "default/gone"}]}, table)
+    assert [one["counted"] for one in shown["items"]] == [{"connections": 4, "packets": 0, "bytes": 0}, None]
+    assert (shown["drops"], shown["uncounted"]) == (found.drops, "")
     assert len(wanted.of("bpf_map_entry")) == 10 + len(found.fronts) + 2
 
     assert machine.unknown(engine=machine.afresh()).first.empty, "nobody says which there are: they stay"
