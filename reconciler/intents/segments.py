@@ -13,6 +13,7 @@ from reconciler.engine.model import Origin, Unknown
 from reconciler.facts.model import Pod
 from reconciler.intents import Context, Remark
 from reconciler.intents.membership import Member, Members, members
+from reconciler.intents.vtep import derived_mac
 from reconciler.kinds.address import address, marked
 from reconciler.kinds.fdb import FLOOD, entry
 from reconciler.kinds.link import Link, LinkKey, Vxlan
@@ -97,6 +98,7 @@ def _rows(context: Context, found: Members, member: Member, netns: str) -> Itera
         up=member.up,
         group=GROUP,
         alias="plumbline:segments",
+        mac=derived_mac(f"plumbline.dev/segment/v1 {member.vni} {pod.key} {name}"),  # made anew it is who it was to its neighbours
         parent=member.device,
         info=Vxlan(id=member.vni, dstport=member.port, local=pod.address(6) if family == 6 else ""),
         origin=origins,

@@ -14,8 +14,13 @@ VERSION = 1
 
 
 def vtep_mac(node: str, vni: int) -> str:
-    """The MAC of a node's VXLAN device: 46 bits of a hash, unicast, locally administered (IEEE 802, 8.2)."""
-    hashed = bytearray(sha256(f"plumbline.dev/vtep/v{VERSION} {vni} {node}".encode()).digest()[:6])
+    """The MAC of a node's VXLAN device."""
+    return derived_mac(f"plumbline.dev/vtep/v{VERSION} {vni} {node}")
+
+
+def derived_mac(said: str) -> str:
+    """46 bits of a hash, unicast, locally administered (IEEE 802, 8.2)."""
+    hashed = bytearray(sha256(said.encode()).digest()[:6])
     hashed[0] = hashed[0] & 0xFC | 0x02
     return hashed.hex(":")
 

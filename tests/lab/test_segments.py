@@ -91,3 +91,8 @@ def test_a_segment_over_ipv6_with_both_families_inside(name: str, tmp_path: Path
     assert "fd00:77::/64 via fd00:9::2 dev vx proto 94" in sh(f"ip -n {netns(built.lab, 'default/p1')} -6 route")
     network = read_network(tmp_path / "network.yaml", [tmp_path / "pods.yaml"])
     assert all(plan_node(built.lab, network, node).empty for node in ("n1", "n2"))
+
+    sh(f"ip -n {netns(built.lab, 'default/p2')} link del vx")  # p1 has just spoken with it, and remembers its MAC
+    assert all(result.converged for result in apply_all(built.lab, network).values())
+    for address in ("192.168.9.2", "fd00:9::2"):
+        assert ping(built.lab, "default/p1", address).count("ttl=64") == 3
