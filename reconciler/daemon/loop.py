@@ -278,7 +278,7 @@ class Daemon:
     def _look_after(self, report: Report) -> None:
         """The events that matter from here on, with the interfaces as they are now."""
         if report.wanted is not self._listening.wanted or not report.plans:
-            blind = report.awaited or (bool(report.errors) and not report.plans)
+            blind = report.awaited or (bool(report.errors or report.problems) and not report.plans)
             self._listening.to(Interest(self._kinds, report.wanted, report.uplink, blind=blind, patterns=_patterns(report)), report.wanted)
         try:
             self._listening.see(self._node.interfaces(""))

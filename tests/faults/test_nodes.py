@@ -154,6 +154,18 @@ def test_our_own_address_moves_when_the_host_has_it(cluster: Cluster) -> None:
         one.until(lambda: one.ready)
 
 
+def test_an_address_that_leaves_the_host_for_a_while_takes_nothing_with_it(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.daemon.schedule.FIRST_RETRY", 60.0)  # seconds: that it is back is heard, and not found by chance
+    with cluster.daemon() as one:
+        good = started(one)
+        sh("ip addr add 10.9.0.1/16 dev eth0; ip addr del 10.0.1.11/24 dev eth0")
+        one.until(one.says("no interface holds 10.0.1.11"))
+        assert held() == good
+        sh("ip addr add 10.0.1.11/24 dev eth0")
+        one.until(lambda: one.ready)
+        assert held() == good
+
+
 # -- a pod CIDR --------------------------------------------------------------------------------
 
 
