@@ -16,9 +16,9 @@ from typing import Any
 import click
 
 from reconciler import __version__
-from reconciler.cli.inputs import Inputs, existing, read_inputs, this_node
+from reconciler.cli.inputs import Inputs, Told, existing, read_inputs, this_node
 from reconciler.cli.looks import snapshot_document
-from reconciler.cli.options import facts_option, node_option, root_option
+from reconciler.cli.options import api_of, facts_option, kubeconfig_option, node_option, root_option, server_option
 from reconciler.cli.plans import plans_of
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.daemon.client import NoAnswer, fetch, fetch_status
@@ -29,7 +29,7 @@ from reconciler.report.bundle import Bundle, write_new
 from reconciler.report.bundle_facts import bare
 from reconciler.report.bundle_redact import Redactor
 from reconciler.report.machine import plan_document
-from reconciler.spec.load import read_texts
+from reconciler.spec.load import load_spec, read_texts
 from reconciler.spec.problems import SpecError
 from reconciler.spec.segments import Membership
 
@@ -46,6 +46,7 @@ _TOOLS = (
 )
 _LIBRARIES = ("pydantic", "pyyaml", "jinja2", "pyroute2", "kubernetes", "click")
 _ANNOTATIONS = ("plumbline.dev/",)
+API = "the Kubernetes API"
 
 
 @click.command()
@@ -54,9 +55,22 @@ _ANNOTATIONS = ("plumbline.dev/",)
 @facts_option
 @click.option("--url", default="http://127.0.0.1:9474", show_default=True, metavar="URL", help="Where the daemon listens (run --listen).")
 @click.option("--out", metavar="FILE", help="A file that is not there yet; else plumbline-bundle-NODE-TIME.tar.gz here.")
+@click.option("--cluster/--no-cluster", default=None, help="Ask the Kubernetes API for the facts; else if the running daemon does.")
+@server_option
+@kubeconfig_option
 @root_option
-def bundle(config: str | None, node: str | None, facts: Sequence[str], url: str, out: str | None, root: str) -> int:
-    """For a bug report: network.yaml, snapshot, plan, status and versions in one archive, without secrets.
+def bundle(
+    config: str | None,
+    node: str | None,
+    facts: Sequence[str],
+    url: str,
+    out: str | None,
+    cluster: bool | None,
+    server: Sequence[str],
+    kubeconfig: str,
+    root: str,
+) -> int:
+    """For a bug report: network.yaml, facts, snapshot, plan, status and versions in one archive, without secrets.
 
     Whatever cannot be had (the daemon is down, the file is not valid) is named and left out. Nothing is sent anywhere.
     """
@@ -69,7 +83,10 @@ def bundle(config: str | None, node: str | None, facts: Sequence[str], url: str,
     status = _status(made, url)
     config = config or _used_by(status, made)
     name = node or os.environ.get("NODE_NAME") or str(status.get("node") or "") or platform.node()
-    inputs = _config(made, config, facts)
+    told: Sequence[Told] = ()
+    if config is not None and (bool(status.get("watches")) if cluster is None else cluster):
+        told = _told(made, config, name, server, kubeconfig)
+    inputs = _config(made, config, facts, told)
     if inputs is not None:
         try:
             name = this_node(inputs, node or (name if name in inputs.facts.nodes else None))
@@ -122,24 +139,43 @@ def _used_by(status: dict[str, Any], made: Bundle) -> str | None:
     return None
 
 
-def _config(made: Bundle, config: str | None, facts: Sequence[str]) -> Inputs | None:
+def _told(made: Bundle, config: str, node: str, servers: Sequence[str], kubeconfig: str) -> list[Told]:
+    """What the daemon hears of the Kubernetes API, as it is there now."""
+    from reconciler.cluster.transport import Trouble
+    from reconciler.cluster.view import objects_of
+
+    try:
+        spec = load_spec(config).spec
+        with api_of(servers or spec.cluster.api_servers, kubeconfig) as api:
+            return [(thing, API) for thing in objects_of(api, spec, node)]
+    except SpecError:
+        made.without("facts.json", f"what to ask {API} for is not known: the configuration is not valid")
+    except CannotGoOn as error:
+        made.without("facts.json", "; ".join(error.messages))
+    except Trouble as trouble:
+        made.without("facts.json", str(trouble))
+    return []
+
+
+def _config(made: Bundle, config: str | None, facts: Sequence[str], told: Sequence[Told]) -> Inputs | None:
     """The files, valid or not, and what they say together; None where that is nothing."""
     inputs, membership = None, Membership()
     if config is not None:
         try:
             for content, name in read_texts(config):
                 made.add_yaml(f"config/{Path(name).name}", "what the network should be", content.decode("utf-8", "replace"))
-            inputs = read_inputs(config, facts)
+            inputs = read_inputs(config, facts, told)
             membership = inputs.loaded.spec.membership
         except SpecError as error:
             made.without("config/", "; ".join(str(problem) for problem in error.problems))
         except CannotGoOn as error:
             made.add_text("problems.txt", "why the configuration is not valid", "\n".join(error.messages) + "\n")
-    if facts:
+    if facts or told:
         annotations = (*_ANNOTATIONS, membership.annotation, membership.segments_annotation)
         try:
-            objects = [thing for path in facts for thing, _ in read_manifests(path)]
-            made.add_json("facts.json", "nodes, pods and services, as far as they are read (--facts)", bare(objects, annotations))
+            objects = [thing for thing, _ in (*told, *(one for path in facts for one in read_manifests(path)))]
+            whose = " and ".join([f"of {API}"] * bool(told) + ["--facts"] * bool(facts))
+            made.add_json("facts.json", f"nodes, pods and services, as far as they are read ({whose})", bare(objects, annotations))
         except BadManifest as error:
             made.without("facts.json", str(error))
     return inputs

@@ -278,9 +278,9 @@ def pages(api: Api, path: str, query: Mapping[str, str], size: int) -> Iterator[
         asked["continue"] = str(more)
 
 
-def items(api: Api, path: str) -> Iterator[Mapping[str, Any]]:
+def items(api: Api, path: str, query: Mapping[str, str] = {}) -> Iterator[Mapping[str, Any]]:
     """All of a sort, once. Raises Trouble."""
-    for page in pages(api, path, {}, Timing().page):
+    for page in pages(api, path, query, Timing().page):
         yield from page.get("items") or ()
 
 

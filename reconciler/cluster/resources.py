@@ -56,6 +56,9 @@ def policies() -> Resource[str]:
     )
 
 
+KINDS = {NODES: "Node", PODS_HERE: "Pod", MEMBERS: "Pod", SERVICES: "Service", SLICES: "EndpointSlice"}
+
+
 def _said(parse: Callable[[Mapping[str, Any]], T], thing: Mapping[str, Any]) -> T:
     """Raises Unreadable."""
     try:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from reconciler.cluster.known import Known, Report
-from reconciler.cluster.reflector import Reflector, Resource, Timing, end
-from reconciler.cluster.resources import MEMBERS, NODES, PODS_HERE, POLICIES, SERVICES, SLICES, nodes, pods, policies, services, slices
+from reconciler.cluster.reflector import Reflector, Resource, Timing, end, items, key_of
+from reconciler.cluster.resources import (
+    KINDS,
+    MEMBERS,
+    NODES,
+    PODS_HERE,
+    POLICIES,
+    SERVICES,
+    SLICES,
+    nodes,
+    pods,
+    policies,
+    services,
+    slices,
+)
 from reconciler.cluster.transport import Api, Trouble
 from reconciler.facts.model import Node, Pod, Service
 from reconciler.facts.services import joined
@@ -41,26 +54,13 @@ class ClusterView:
 
     def select(self, spec: ClusterNetwork) -> None:
         """Watch what this spec makes use of, and nothing else."""
-        wanted = {(one.name, one.fields, one.labels, *keep): one for one, keep in self._resources(spec)}
+        wanted = {(one.name, one.fields, one.labels, *keep): one for one, keep in resources_of(spec, self._node)}
         for key in self._watches.keys() - wanted.keys():
             self._watches.pop(key).stop()
         for key, resource in wanted.items():
             if key not in self._watches:
                 self._watches[key] = self._reflector(resource)
                 self._watches[key].start()
-
-    def _resources(self, spec: ClusterNetwork) -> Iterable[tuple[Resource[Any], tuple[str, ...]]]:
-        yield nodes(), ()
-        if spec.segments or spec.membership.pod_defined:
-            said = spec.membership
-            keep = (said.annotation, said.segments_annotation)
-            yield pods(PODS_HERE, keep, fields=f"spec.nodeName={self._node}"), keep
-            yield pods(MEMBERS, keep, labels=f"{said.label}=true"), keep
-        if spec.services is not None:
-            yield services(), ()
-            yield slices(), ()
-        if spec.policy != "external":
-            yield policies(), ()
 
     def _reflector(self, resource: Resource[Any]) -> Reflector[Any]:
         before = self._identify if resource.name == NODES else None
@@ -92,6 +92,35 @@ class ClusterView:
 
     def close(self) -> None:
         end(self._watches.values())
+
+
+def resources_of(spec: ClusterNetwork, node: str) -> Iterator[tuple[Resource[Any], tuple[str, ...]]]:
+    """What a spec makes use of on a node, and which annotations of it."""
+    yield nodes(), ()
+    if spec.segments or spec.membership.pod_defined:
+        said = spec.membership
+        keep = (said.annotation, said.segments_annotation)
+        yield pods(PODS_HERE, keep, fields=f"spec.nodeName={node}"), keep
+        yield pods(MEMBERS, keep, labels=f"{said.label}=true"), keep
+    if spec.services is not None:
+        yield services(), ()
+        yield slices(), ()
+    if spec.policy != "external":
+        yield policies(), ()
+
+
+def objects_of(api: Api, spec: ClusterNetwork, node: str) -> list[dict[str, Any]]:
+    """What rows are made of, as the API has it now, as manifests: each object once. Raises Trouble."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for resource, _ in resources_of(spec, node):
+        if resource.name == POLICIES:
+            continue
+        kind = KINDS[resource.name]
+        version = resource.path.removeprefix("/api/").removeprefix("/apis/").rpartition("/")[0]
+        query = {name: said for name, said in (("fieldSelector", resource.fields), ("labelSelector", resource.labels)) if said}
+        for thing in items(api, resource.path, query):
+            found[kind, key_of(thing)] = {**thing, "apiVersion": version, "kind": kind}
+    return list(found.values())
 
 
 def _values(known: dict[str, Known[Any]], name: str) -> tuple[Any, ...] | None:

@@ -27,7 +27,9 @@ from reconciler.report.bundle import Bundle, write_new
 from reconciler.report.bundle_facts import bare
 from reconciler.report.bundle_redact import TAKEN, Redactor
 from reconciler.spec.load import load_text
+from tests.api.server import SmallApi
 from tests.cli.test_cli import QUICKSTART, plumbline
+from tests.cluster import objects
 from tests.namespaces import sh
 from tests.safety.node import SPEC, uplink
 
@@ -415,6 +417,75 @@ def test_what_cannot_be_had_is_named(tmp_path: Path) -> None:
     missing = plumbline("bundle", "--config", str(tmp_path / "nope.yaml"), "--out", str(tmp_path / "c.tar.gz"), status=1)
     assert "nope.yaml: no such file or folder" in missing.stderr
     assert not (tmp_path / "c.tar.gz").exists()
+
+
+CLUSTER = """\
+apiVersion: plumbline.dev/v1alpha1
+kind: ClusterNetwork
+fabric: {podNetwork: [10.244.0.0/16]}
+segments: {red: {vni: 101, allow: {namespaces: [default]}}}
+services: {}
+"""
+
+
+def kubeconfig(path: Path, server: str) -> str:
+    document = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "it", "clusters": [{"name": "it", "cluster": {"server": server}}],
+        "users": [{"name": "it", "user": {"token": "admin"}}], "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+    }  # fmt: skip
+    path.write_text(json.dumps(document))
+    return str(path)
+
+
+def test_what_the_daemon_hears_of_the_api_is_in_it_without_secrets(tmp_path: Path) -> None:
+    api = SmallApi()
+    joined = {"vxlan.openvnf.org": "true"}
+    hidden = {"vxlan.openvnf.org/networks": "red", "vault.example/token": "hunter2"}
+    for number in (1, 2):
+        api.put("/api/v1/nodes", objects.node(f"n{number}", f"10.0.1.1{number}", f"10.244.{number}.0/24"))
+    for name, node, labels in (("here", "n1", {}), ("member", "n2", joined), ("both", "n1", joined), ("nobodys", "n2", {})):
+        pod = objects.pod(name, node, labels=labels, **hidden)
+        pod["spec"]["containers"][0]["env"] = [{"name": "PASSWORD", "value": "hunter2"}]
+        api.put("/api/v1/namespaces/default/pods", pod)
+    ports = [{"name": "http", "port": 80, "protocol": "TCP"}]
+    web = {
+        "metadata": {"name": "web"},
+        "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"], "ports": ports},
+    }
+    api.put("/api/v1/namespaces/default/services", web)
+    policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies"
+    api.put(policies, {"metadata": {"name": "closed"}, "spec": {"podSelector": {}}})
+    api.start()
+    file = tmp_path / "network.yaml"
+    file.write_text(CLUSTER)
+    words = ["bundle", "--config", str(file), "--node", "n1", "--kubeconfig", kubeconfig(tmp_path / "kubeconfig", api.url)]
+    watching = as_json(Status("n1", str(file)))
+    try:
+        with daemon({**watching, "watches": [{"name": "nodes", "objects": 2, "trouble": "", "since": None}]}) as url:
+            plumbline(*words, "--url", url, "--out", str(tmp_path / "a.tar.gz"))
+        with daemon(watching) as url:
+            plumbline(*words, "--url", url, "--out", str(tmp_path / "b.tar.gz"))
+            plumbline(*words, "--url", url, "--cluster", "--out", str(tmp_path / "c.tar.gz"))
+    finally:
+        api.stop()
+    shown = plumbline(*words, "--url", "http://127.0.0.1:1", "--cluster", "--out", str(tmp_path / "d.tar.gz")).stdout
+    inside = contents(tmp_path / "a.tar.gz")
+    assert "hunter2" not in json.dumps(inside)
+    assert "problems.txt" not in inside, "a policy that nobody enforces is a warning here, as it is of the daemon"
+    told = {(one["apiVersion"], one["kind"], one["metadata"]["name"]) for one in json.loads(inside["facts.json"])["items"]}
+    assert told == {
+        *(("v1", "Node", f"n{number}") for number in (1, 2)), *(("v1", "Pod", name) for name in ("here", "member", "both")),
+        ("v1", "Service", "web"),
+    }  # fmt: skip
+    assert "read (of the Kubernetes API)" in inside["README.txt"]
+    assert "10.244.2.0/24" in inside["plan.txt"]
+    (tmp_path / "facts.json").write_text(inside["facts.json"])
+    again = plumbline("plan", str(file), "--facts", str(tmp_path / "facts.json"), "--node", "n2").stdout
+    assert "10.244.1.0/24" in again, "and can be planned with again"
+    assert "facts.json" not in contents(tmp_path / "b.tar.gz"), "of a daemon that asks nobody"
+    assert contents(tmp_path / "c.tar.gz")["facts.json"] == inside["facts.json"]
+    assert "left out: facts.json: " in shown
+    assert "facts.json" not in contents(tmp_path / "d.tar.gz")
 
 
 def test_without_a_name_it_is_called_by_node_and_time_and_a_folder_is_all_its_files(tmp_path: Path) -> None:
