@@ -16,6 +16,7 @@ LEASE = "plumbline-rollout"
 HELD = 600  # seconds that a node which says nothing more keeps its turn: it may be the one that was cut off
 _WITHIN = 5.0  # seconds for an answer
 _AGAIN = 10.0  # seconds that an answer holds
+_LOOKED_AT = 16  # Leases that are looked at for a turn of before
 
 
 class Rollout:
@@ -60,8 +61,26 @@ class Rollout:
         with self._lock:
             return self._turn(at_once)
 
+    def _slots(self, at_once: int) -> list[str]:
+        """The Leases of which one is a turn, in the order in which this node asks for them."""
+        return [f"{LEASE}-{(crc32(self._node.encode()) + number) % at_once}" for number in range(at_once)]
+
+    def recall(self, at_once: int) -> None:
+        """A turn that this node had before its daemon was started anew is its own still, to be given on."""
+        with self._lock:
+            for slot in self._slots(at_once)[: 0 if self._mine else _LOOKED_AT]:
+                try:
+                    lease = self._api.get(f"{self._path}/{slot}", within=_WITHIN)
+                except Trouble as trouble:
+                    if trouble.status != 404:
+                        return  # it ends by itself
+                    continue
+                if lease["spec"].get("holderIdentity") == self._node:
+                    self._mine = slot
+                    return
+
     def _turn(self, at_once: int) -> str:
-        slots = [f"{LEASE}-{(crc32(self._node.encode()) + number) % at_once}" for number in range(at_once)]
+        slots = self._slots(at_once)
         if self._mine in slots:
             slots = [self._mine, *(one for one in slots if one != self._mine)]
         holders = []
@@ -79,9 +98,9 @@ class Rollout:
         return f"rollout.maxUnavailable: waits for {', '.join(sorted(set(holders)))}"
 
     def release(self) -> None:
-        """The change is done, and the next node may begin."""
+        """The change is done, and the next node may begin: at once, or once the others can know of what was undone."""
         with self._lock:
-            if self._mine:
+            if self._mine and not self._owes:
                 self._release()
 
     def undone(self, digest: str) -> None:
@@ -93,7 +112,7 @@ class Rollout:
         """What this node's NodeNetwork says of what it had to undo."""
         with self._lock:
             if self._owes and label == self._owes[:LABEL_DIGITS]:
-                self.release()
+                self._release()
 
     def _release(self) -> None:
         try:

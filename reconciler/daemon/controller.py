@@ -239,10 +239,10 @@ class Controller:
         inputs = verdict.inputs
         scope = node_scope(self._io, self._attachments.among(self._finder(inputs)), inputs.pods, compiled.wanted, self._root)
         result, undid = self._run(verdict.inputs, scope, confirmed, _hold(_withheld(compiled), stale=inputs.stale, resting=resting))
-        self._turns.after(inputs.digest, good=result.converged and inputs is self._newest, undone=undid)
         if undid and inputs is self._newest:
             told = told._replace(rolled_back=inputs.digest)
             self._good = self._before  # drift is repaired with what was in force before
+        self._turns.after(inputs.digest, converged=result.converged and not undid, undone=told.rolled_back)
         found = self._drift(result, compiled.wanted)
         self._rest = (scope, result.seen) if result.converged else None
         self._refused = result.last.digest if result.last.refusal is not None else ""

@@ -27,6 +27,9 @@ class Others(Protocol):
     def release(self) -> None:
         """The next node may begin."""
 
+    def recall(self, at_once: int) -> None:
+        """A turn of before this start is this node's still."""
+
     def undone(self, digest: str) -> None:
         """This node had to undo a network.yaml: the next one may begin once that is known to all."""
 
@@ -44,7 +47,7 @@ class Turns:
 
     def __init__(self, others: Others | None = None) -> None:
         self._others = others
-        self._at_once, self._waits = 0, ""
+        self._at_once, self._waits, self._recalled = 0, "", False
         self._settled = ""  # digest of a network.yaml that has converged here: what others make of it stops no repair of it
 
     @property
@@ -83,15 +86,18 @@ class Turns:
             others.release()
         return why
 
-    def after(self, digest: str, *, good: bool, undone: bool) -> None:
-        """A round has ended; good: nothing is left to do, and nothing was undone."""
-        if good:
+    def after(self, digest: str, *, converged: bool, undone: str = "") -> None:
+        """A round with a network.yaml has ended. undone: the digest of the newest one, where that was undone here, now or before."""
+        if converged:
             self._settled = digest
-        if self._others is None:
+        if self._others is None or not (self._at_once or self._others.holds):
             return
+        if not self._recalled:
+            self._recalled = True
+            self._others.recall(self._at_once)
         if undone:
-            self._others.undone(digest)
-        elif good:
+            self._others.undone(undone)
+        elif converged:
             self._others.release()
 
 

@@ -118,6 +118,7 @@ def test_a_turn_ends_with_an_undoing_once_the_others_can_know(server: SmallApi, 
     first.undone(DIGEST)
     for label in ("", "e" * 32):
         first.told(label)
+        first.release()
         assert second.turn(1) == "rollout.maxUnavailable: waits for n1"
     server.put(NODE_NETWORKS, {"metadata": {"name": "n1", "labels": {ROLLED_BACK: DIGEST[:32]}}})
     first.told(DIGEST[:32])
@@ -127,6 +128,24 @@ def test_a_turn_ends_with_an_undoing_once_the_others_can_know(server: SmallApi, 
     assert first.turn(1) == ""
     first.told(DIGEST[:32])
     assert second.turn(1) == "rollout.maxUnavailable: waits for n1", "another turn, and nothing undone in it"
+
+
+def test_a_turn_of_before_a_restart_is_given_on(server: SmallApi, api: Api, clock: Clock) -> None:
+    """Killed in its turn: the one after it knows of nothing but what the Leases say."""
+    nodes = [ask(api, clock, f"n{number}") for number in range(4)]
+    assert sum(not one.turn(3) for one in nodes) == 3
+    [waits] = [one for one in nodes if one.turn(3)]
+    for number, one in enumerate(nodes):
+        again = ask(api, clock, f"n{number}")
+        again.recall(3)
+        assert again.holds == one.holds
+    again = ask(api, clock, "n0" if nodes[0] is not waits else "n1")
+    with server.down():
+        again.recall(3)
+    assert again.holds == "", "it ends by itself"
+    again.recall(3)
+    again.release()
+    assert waits.turn(3) == ""
 
 
 def test_an_undoing_is_no_reason_to_end_a_turn_of_somebody_else(server: SmallApi, api: Api, clock: Clock) -> None:

@@ -325,8 +325,12 @@ def test_what_was_undone_here_is_told_and_not_begun_again_when_a_node_joins_or_a
             assert (sh("ip route"), len(daemon.logged("content in force"))) == (before, tried)
             daemon.end()
             cluster.api.put(NODES, peer(5))
+            cluster.api.put(
+                LEASES, {"metadata": {"name": "plumbline-rollout-0"}, "spec": {"holderIdentity": "n1", "leaseDurationSeconds": 600}}
+            )
             daemon = cluster.start()
             daemon.until(lambda: "was put in place and undone" in daemon.get("/readyz")[1])
+            daemon.until(lambda: (cluster.api.get(f"{LEASES}/plumbline-rollout-0") or {})["spec"]["holderIdentity"] == "")
             assert daemon.status["spec"]["refusal"]["digest"] == hashlib.sha256(CUT.encode()).hexdigest()
             assert (sh("ip route"), list((tmp_path / "state/confirm").glob("armed.json"))) == (before, [])
             assert not any(line["digest"] == hashlib.sha256(CUT.encode()).hexdigest()[:12] for line in daemon.logged("content in force"))

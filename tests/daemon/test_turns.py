@@ -33,6 +33,9 @@ class Others:
     def release(self) -> None:
         self.heard.append("release")
 
+    def recall(self, at_once: int) -> None:
+        self.heard.append(f"recall {at_once}")
+
     def undone(self, digest: str) -> None:
         self.heard.append(f"undone {digest}")
 
@@ -54,7 +57,7 @@ def test_what_another_node_had_to_undo_while_this_one_waited_is_not_begun(others
 
 def test_what_was_in_place_here_before_is_repaired_whatever_became_of_it_elsewhere(others: Others) -> None:
     one = Turns(others)
-    one.after("d", good=True, undone=False)
+    one.after("d", converged=True)
     others.said = "n1 had to undo it"
     assert one.before("d", ONE, 3, HOST, nothing_first)(PLAN, PLAN) == ""
     assert one.before("e", ONE, 3, HOST, nothing_first)(PLAN, PLAN) == "n1 had to undo it"
@@ -62,10 +65,14 @@ def test_what_was_in_place_here_before_is_repaired_whatever_became_of_it_elsewhe
 
 def test_a_turn_is_given_on_when_nothing_is_left_and_after_an_undoing(others: Others) -> None:
     one = Turns(others)
-    one.after("d", good=False, undone=False)
-    one.after("d", good=False, undone=True)
-    one.after("e", good=True, undone=False)
-    assert others.heard == ["undone d", "release"]
+    one.after("d", converged=False)
+    assert others.heard == [], "nobody waits for anybody"
+    one.before("d", ONE, 3, HOST, nothing_first)
+    one.after("d", converged=False)
+    one.after("d", converged=False, undone="d")
+    one.after("c", converged=True, undone="d")
+    one.after("e", converged=True)
+    assert others.heard == ["recall 1", "undone d", "undone d", "release"]
 
 
 def test_where_it_stands(others: Others) -> None:
@@ -82,7 +89,7 @@ def test_where_it_stands(others: Others) -> None:
 
 def test_newer_content_that_waits_stops_no_repair_of_what_is_in_force(others: Others) -> None:
     one = Turns(others)
-    one.after("d", good=True, undone=False)
+    one.after("d", converged=True)
     others.said = "n1 had to undo it"
     assert one.elsewhere("e") == "n1 had to undo it"
     assert one.before("d", ONE, 3, HOST, nothing_first)(PLAN, PLAN) == ""
