@@ -26,6 +26,7 @@ from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.orphans import Orphans
 from reconciler.daemon.page_view import View, view_after
 from reconciler.daemon.patience import Patience
+from reconciler.daemon.pods_heard import PodsHeard
 from reconciler.daemon.schedule import POLL, Schedule
 from reconciler.daemon.settings import Settings
 from reconciler.daemon.status import LastRound, Status, after
@@ -49,7 +50,7 @@ STUCK = 180.0  # seconds without a sign of life; the slowest single question to 
 _BEAT = 5.0  # seconds between signs of life when nothing happens
 FEW = 100  # actions whose events are read for who else was at it; of more it would take too long
 LOOK_AROUND = 600.0  # seconds between two looks for others on this host
-START, CONFIG, CLUSTER, CNI, HANGUP, CONFIRM, STOP = "start", "config", "cluster", "cni", "hangup", "confirm", "stop"
+START, CONFIG, CLUSTER, CNI, HANGUP, CONFIRM, PODS, STOP = "start", "config", "cluster", "cni", "hangup", "confirm", "pods", "stop"
 _ANEW = {START, CONFIG, HANGUP}  # triggers that mean another network.yaml, or all anew
 _ELSEWHERE = {CONFIG, CLUSTER, CNI}  # triggers that are no news of this node: what was seen of it stands, but for what the kernel tells
 _READS = {*_ANEW, CLUSTER}  # triggers that read the content again
@@ -64,13 +65,14 @@ class _Stopped(Exception):
 class _ListeningNode(KernelNode):
     """The node of this process; what its own lines caused is not news to it."""
 
-    def __init__(self, events: EventSocket, listening: Listening) -> None:
+    def __init__(self, events: EventSocket, listening: Listening, pods: PodsHeard) -> None:
         super().__init__()
-        self._events, self._listening = events, listening
+        self._events, self._listening, self._pods = events, listening, pods
 
     def run(self, actions: Sequence[Action]) -> list[Failure | None]:
         """After every run the round observes again, so what others did meanwhile is not lost either."""
         done = super().run(actions)
+        self._pods.discard()
         if len(actions) <= FEW:
             self._events.read(self._listening.meanwhile)
         else:
@@ -92,10 +94,11 @@ class Daemon:
     ) -> None:
         self._settings, self._log, self._keeper, self._link = settings, log, keeper, link
         self._kinds = all_kinds()
-        self._events = EventSocket(group for kind in self._kinds.values() for group in kind.events)
+        groups = {group for kind in self._kinds.values() for group in kind.events}
+        self._events, self._pods = EventSocket(groups), PodsHeard(groups, log)
         self._doers = Doers(requester, search)
         self._listening = Listening(Interest(self._kinds, Wanted(), "", blind=False), self._doers)
-        self._node = _ListeningNode(self._events, self._listening)
+        self._node = _ListeningNode(self._events, self._listening, self._pods)
         self._inbox = Inbox()
         self._watch = ConfigWatch(settings.paths, lambda: self._inbox.put(CONFIG), FolderEvents())
         self._state = FolderEvents()
@@ -160,6 +163,7 @@ class Daemon:
         self._schedule.ask(START, time.monotonic() + (ANSWER if self._link is not None else 0.0))
         with selectors.DefaultSelector() as ready:
             ready.register(self._events, selectors.EVENT_READ, self._hear)
+            ready.register(self._pods, selectors.EVENT_READ, self._hear_pods)
             ready.register(self._inbox, selectors.EVENT_READ, self._read_inbox)
             if self._keeper.path and self._state.fileno() >= 0:
                 self._state.watch([self._keeper.path])
@@ -188,6 +192,7 @@ class Daemon:
         self._state.close()
         self._node.close()
         self._events.close()
+        self._pods.close()
         self._inbox.close()
 
     def _read_inbox(self) -> None:
@@ -205,6 +210,14 @@ class Daemon:
         elif heard.reasons:
             self._schedule.heard(heard.reasons, now)
 
+    def _hear_pods(self) -> None:
+        if self._pods.hear():
+            self._ask_for_pods()
+
+    def _ask_for_pods(self) -> None:
+        now = time.monotonic()
+        self._schedule.ask(PODS, now, self._pods.pause(now))
+
     def _hear_state(self) -> None:
         self._state.drain()
         if self._keeper.confirmed():
@@ -218,6 +231,8 @@ class Daemon:
     def _round(self, triggers: tuple[str, ...]) -> None:
         began, at = time.monotonic(), time.time()
         self._cni.begins()
+        if PODS in triggers:
+            self._pods.rest(began)
         ground = _ANEW & set(triggers) or any("link" in trigger or "address" in trigger for trigger in triggers)
         self._patience.forget_failures(None if ground else self._listening.touched())  # what rows failed for may be otherwise now
         confirmed = self._keeper.confirmed()
@@ -280,6 +295,8 @@ class Daemon:
         if report.wanted is not self._listening.wanted or not report.plans:
             blind = report.awaited or (bool(report.errors or report.problems) and not report.plans)
             self._listening.to(Interest(self._kinds, report.wanted, report.uplink, blind=blind, patterns=_patterns(report)), report.wanted)
+        if self._pods.follow(report):
+            self._ask_for_pods()  # what happened in them before is not known
         try:
             self._listening.see(self._node.interfaces(""))
         except ObservationFailed as failure:

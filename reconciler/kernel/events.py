@@ -80,11 +80,11 @@ class EventSocket:
 
     def __init__(self, groups: Iterable[int], buffer: int = _BUFFER) -> None:
         try:
-            self._sockets = [_joined(socket.NETLINK_ROUTE, sorted({RTNLGRP_LINK, *groups}), buffer)]
+            self._sockets = [joined(socket.NETLINK_ROUTE, sorted({RTNLGRP_LINK, *groups}), buffer)]
         except OSError as error:
             raise ObservationFailed(f"cannot listen to the kernel's events: {error.strerror}") from error
         with suppress(OSError):  # a kernel without netfilter has nothing to tell of it
-            self._sockets.append(_joined(nftables.NETLINK_NETFILTER, [nftables.NFNLGRP_NFTABLES], buffer))
+            self._sockets.append(joined(nftables.NETLINK_NETFILTER, [nftables.NFNLGRP_NFTABLES], buffer))
         self._changes: Counter[str] = Counter()
         self._readable = select.epoll()
         for one in self._sockets:
@@ -154,7 +154,7 @@ class EventSocket:
             yield from _until_empty(one)
 
 
-def _joined(protocol: int, groups: Iterable[int], buffer: int) -> socket.socket:
+def joined(protocol: int, groups: Iterable[int], buffer: int) -> socket.socket:
     """A socket in these multicast groups. Raises OSError."""
     made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     try:

@@ -227,7 +227,7 @@ def test_prometheus_reaches_what_it_is_to_scrape() -> None:
 @pytest.mark.parametrize(("settings", "added"), [
     ((), ["NET_ADMIN", "NET_RAW", "BPF", "PERFMON"]),
     (("features.services=false",), ["NET_ADMIN", "NET_RAW"]),
-    (("features.services=false", "features.segments=true"), ["NET_ADMIN", "NET_RAW", "SYS_ADMIN"]),
+    (("features.services=false", "features.segments=true"), ["NET_ADMIN", "NET_RAW", "SYS_ADMIN", "NET_BROADCAST"]),
 ], ids=str)  # fmt: skip
 def test_features_bring_their_privileges_and_no_others(settings: tuple[str, ...], added: list[str]) -> None:
     (container,) = the(objects(template(*settings)), "DaemonSet")["spec"]["template"]["spec"]["containers"]

@@ -79,7 +79,7 @@ capabilities:
 {{- define "plumbline.capabilities" -}}
 {{- $all := list "NET_ADMIN" "NET_RAW" -}}
 {{- if .Values.features.services }}{{ $all = concat $all (list "BPF" "PERFMON") }}{{ end -}}
-{{- if .Values.features.segments }}{{ $all = append $all "SYS_ADMIN" }}{{ end -}}
+{{- if .Values.features.segments }}{{ $all = concat $all (list "SYS_ADMIN" "NET_BROADCAST") }}{{ end -}}
 {{ toJson $all }}
 {{- end }}
 
