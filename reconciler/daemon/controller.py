@@ -239,9 +239,9 @@ class Controller:
         inputs = verdict.inputs
         scope = node_scope(self._io, self._attachments.among(self._finder(inputs)), inputs.pods, compiled.wanted, self._root)
         result, undid = self._run(verdict.inputs, scope, confirmed, _hold(_withheld(compiled), stale=inputs.stale, resting=resting))
-        if undid and inputs is self._newest:
-            told = told._replace(rolled_back=inputs.digest)
-            self._good = self._before  # drift is repaired with what was in force before
+        if undid:
+            told = told._replace(rolled_back=inputs.digest if inputs is self._newest else told.rolled_back)
+            self._good, self._before = self._before, None  # drift is repaired with what was in force before
         self._turns.after(inputs.digest, converged=result.converged and not undid, undone=told.rolled_back)
         found = self._drift(result, compiled.wanted)
         self._rest = (scope, result.seen) if result.converged else None

@@ -356,3 +356,31 @@ def test_a_word_has_what_was_undone_tried_again(tmp_path: Path) -> None:
     report = bench.controller.step(confirmed=["cut"])
     assert (report.used, bench.holds) == ({"cut"}, ["10.99.2.0/24"])
     assert bench.controller.step().rolled_back == ""
+
+
+def test_a_repair_that_cuts_off_is_not_tried_again_and_again_while_the_newest_content_is_not_valid(tmp_path: Path) -> None:
+    tried: list[str] = []
+    answers = [""]
+
+    class Decided:
+        def before(self, plan: Any, seen: Any) -> str:
+            tried.append(plan.digest)
+            return ""
+
+        def decide(self) -> str:
+            return answers[-1]
+
+    class OnTrial(Made):
+        def trial(self, trials: Trials, look: Any) -> Any:
+            return Decided()
+
+    bench = Bench(OnTrial("good", blackholes(1)), trials=Trials(tmp_path, Kinds([Remembered()])))
+    assert bench.controller.step().converged
+    bench.give(Rejected(("network.yaml:3: unknown key",)))
+    tried.clear()
+    answers.append("no answer")
+    bench.kind.kernel.clear()
+    assert any(error.startswith("undone: ") for error in bench.controller.step().errors)
+    bench.kind.kernel.clear()
+    report = bench.controller.step()
+    assert (len(tried), report.digest, bench.holds) == (1, "", [])
