@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import Counter as CounterMetric
 
 from reconciler import __version__
 from reconciler.cluster.known import Known
@@ -73,9 +75,9 @@ class Metrics:
         self._described.append(Described(name, "gauge", labels, meaning))
         return Gauge(name, meaning, labels, registry=self._registry)
 
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+    def _counter(self, name: str, meaning: str, *labels: str) -> CounterMetric:
         self._described.append(Described(name, "counter", labels, meaning))
-        return Counter(name, meaning, labels, registry=self._registry)
+        return CounterMetric(name, meaning, labels, registry=self._registry)
 
     def crashed(self) -> None:
         """A round ended with a programming error."""
@@ -101,15 +103,13 @@ class Metrics:
     def ended(self, report: Report, status: Status) -> None:
         self._rounds.labels("converged" if report.converged else "failed").inc()
         self._errors.inc(len(report.errors))
-        for outcome in report.outcomes:
-            action = outcome.action
-            result = "done" if outcome.failure is None else "failed"
-            self._actions.labels(action.change.kind, _VERBS[action.verb.value], result).inc()
-        for repair in report.repairs:
-            if repair.new:
-                self._found.labels(repair.ref.kind).inc()
-            if repair.done:
-                self._repaired.labels(repair.ref.kind).inc()
+        ran = Counter((action.change.kind, action.verb.value, failure is None) for action, failure in report.outcomes)
+        for (kind, verb, done), times in ran.items():
+            self._actions.labels(kind, _VERBS[verb], "done" if done else "failed").inc(times)
+        for kind, times in Counter(repair.ref.kind for repair in report.repairs if repair.new).items():
+            self._found.labels(kind).inc(times)
+        for kind, times in Counter(repair.ref.kind for repair in report.repairs if repair.done).items():
+            self._repaired.labels(kind).inc(times)
         self._services.to(report.wanted)
         self._converged.set(report.converged)
         self._ready.set(status.ready)

@@ -13,7 +13,7 @@ from reconciler.daemon.service_metrics import table_of
 from reconciler.daemon.status import rfc3339
 from reconciler.daemon.step import Report
 from reconciler.engine.model import Plan
-from reconciler.engine.text import Printed, counts, printed, visible
+from reconciler.engine.text import Printed, counts, length, printed, visible
 from reconciler.kinds.bpf_map_entry.services import ServiceTable
 
 LINES = 500  # of a plan; /status/plan is for reading, `plumbline plan` shows all
@@ -67,9 +67,8 @@ def told(view: View, path: str, query: str) -> dict[str, Any]:
 
 
 def _told(plan: Plan, at: float) -> Told:
-    lines = printed(plan)
-    shown = tuple(Printed(one.sign, visible(one.text), visible(one.comment)) for one in islice(lines, LINES))
-    return Told(at, counts(plan), plan.digest, shown, sum(1 for _ in lines))
+    shown = tuple(Printed(one.sign, visible(one.text), visible(one.comment)) for one in islice(printed(plan), LINES))
+    return Told(at, counts(plan), plan.digest, shown, length(plan) - len(shown))
 
 
 def _waiting(plan: Plan) -> Mapping[str, int]:

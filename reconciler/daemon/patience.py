@@ -6,6 +6,7 @@ the row itself is held, and rounds come as they would.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -49,7 +50,8 @@ class Patience:
     def __init__(self, chance: Chance) -> None:
         self._chance = chance
         self._failed: dict[Ref, _Failed] = {}
-        self._repairs: dict[Ref, list[float]] = {}
+        self._repairs: Counter[Ref] = Counter()  # within MEMORY
+        self._rounds: deque[tuple[float, tuple[Ref, ...]]] = deque()  # when which of them were put right: thousands at once, perhaps
         self._fights: dict[Ref, Fight] = {}
         self._undone: frozenset[Ref] = frozenset()
 
@@ -71,15 +73,14 @@ class Patience:
     def repaired(self, rows: Iterable[Ref], who: Callable[[Ref], str], now: float) -> tuple[Fight, ...]:
         """These rows were put right again, although nobody had asked for a change. Returns the fights that begin."""
         self._forget(now)
+        rows = tuple(rows)
+        peaceful = tuple(row for row in rows if row not in self._fights) if self._fights else rows
+        if peaceful:
+            self._repairs.update(peaceful)
+            self._rounds.append((now, peaceful))
         begun = []
-        for row in rows:
-            fight = self._fights.get(row)
-            if fight is None:
-                times = self._repairs.setdefault(row, [])
-                times.append(now)
-                if len(times) < FIGHT:
-                    continue
-                fight = Fight(row, len(times) - 1, FIRST_PAUSE / 2, now)
+        for row in [row for row in rows if row in self._fights or self._repairs[row] >= FIGHT]:
+            fight = self._fights.get(row) or Fight(row, self._repairs[row] - 1, FIRST_PAUSE / 2, now)
             pause = min(SLOWEST, fight.pause * 2)
             fight = Fight(row, fight.times + 1, pause, now + pause * self._chance(0.9, 1.1), who(row) or fight.by)
             if row not in self._fights:
@@ -93,7 +94,12 @@ class Patience:
         return self.repaired(self._undone, who, now)
 
     def _forget(self, now: float) -> None:
-        self._repairs = {row: kept for row, times in self._repairs.items() if (kept := [time for time in times if now - time < MEMORY])}
+        while self._rounds and now - self._rounds[0][0] >= MEMORY:
+            _, rows = self._rounds.popleft()
+            self._repairs.subtract(rows)
+            for row in rows:
+                if not self._repairs[row]:
+                    del self._repairs[row]
         self._fights = {row: fight for row, fight in self._fights.items() if now < fight.until + MEMORY}
 
     # -- what follows ----------------------------------------------------------------------

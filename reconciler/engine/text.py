@@ -37,6 +37,12 @@ def counts(plan: Plan) -> str:
     return ", ".join(parts) or "nothing to do"
 
 
+def length(plan: Plan) -> int:
+    """How many lines `printed` gives."""
+    lines = sum(len(action.lines) if action.held in ("", WAITS) else 1 for action in plan.actions)
+    return lines + 2 * len(plan.conflicts) + len(plan.failures) + (2 if plan.refusal is not None else 0)
+
+
 def printed(plan: Plan) -> Iterator[Printed]:
     """Every line of a plan, in order, then what was refused or could not be seen."""
     before = ""

@@ -130,3 +130,15 @@ class TestDoers:
         doers = Doers(str, str)
         doers.note(event)
         assert doers.who(ROW) == ""
+
+
+def test_thousands_that_are_put_back_at_once_are_remembered_for_a_minute_and_no_longer(patience: Patience) -> None:
+    many = [Ref("fdb", ("", "plumb0", str(number))) for number in range(5000)]
+    for second in range(9):
+        assert patience.repaired(many, nobody, float(second)) == ()
+    assert {fight.row for fight in patience.repaired(many[:2], nobody, 9.0)} == set(many[:2])
+    assert patience.repaired(many[2:3], nobody, 60.0) == (), "the first of ten is a minute ago"
+    assert [fight.row for fight in patience.repaired(many[3:4] * 3, nobody, 60.5)] == many[3:4]
+    patience.repaired((), nobody, 200.0)
+    assert not patience._repairs
+    assert not patience._rounds
