@@ -15,7 +15,7 @@ from reconciler.report import screen
 @click.option("--remove", is_flag=True, help="Take it away; network.yaml must not say `chained: true` any more.")
 def install_cni(bin_dir: str, remove: bool) -> int:
     """Put the CNI plugin plumbline into DIR, in the place of an older one; a file of somebody else's stays."""
-    from reconciler.daemon.cni_install import NotOurs, NotThere, install, uninstall
+    from reconciler.daemon.cni.install import NotOurs, NotThere, install, uninstall
 
     folder = Path(bin_dir)
     try:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from reconciler.confirm.commit import Trial
 from reconciler.confirm.journal import BadJournal
 from reconciler.confirm.trials import Trials
-from reconciler.daemon.cni_attached import Attachments
-from reconciler.daemon.cni_boot import Boot
+from reconciler.daemon.cni.attached import Attachments
+from reconciler.daemon.cni.boot import Boot
 from reconciler.daemon.content import Inputs, Rejected
 from reconciler.daemon.repairs import Repair, failures, repairs, undone
 from reconciler.daemon.step import Report

@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6, SHUT_RDWR
 from typing import NamedTuple
 
-from reconciler.daemon import page
 from reconciler.daemon.metrics import CONTENT_TYPE
-from reconciler.daemon.page_lists import BadQuery
-from reconciler.daemon.page_view import PATHS, View, told
+from reconciler.daemon.page import served
+from reconciler.daemon.page.lists import BadQuery
+from reconciler.daemon.page.view import PATHS, View, told
 from reconciler.daemon.status import Status, as_json
 
 PLAIN, JSON = "text/plain; charset=utf-8", "application/json"
@@ -50,7 +50,7 @@ def answer(path: str, status: Status, stuck: str, metrics: Callable[[], bytes], 
         case "/status":
             return _json(as_json(status))
         case "/":
-            return Answer(200, page.TYPE, *page.page())
+            return Answer(200, served.TYPE, *served.page())
         case _ if path in PATHS:
             try:
                 return _json(told(view, path, query))
@@ -118,7 +118,7 @@ def _server(address: tuple[str, int], ask: Callable[[str], Answer]) -> Threading
         timeout = 10  # seconds for a client to say what it wants
 
         def do_GET(self) -> None:
-            foreign = page.rebound(self.headers.get("Host"), self.connection.getsockname()[0])
+            foreign = served.rebound(self.headers.get("Host"), self.connection.getsockname()[0])
             given = _plain(421, foreign) if foreign else ask(self.path)
             self.send_response(given.code)
             self.send_header("Content-Type", given.type)

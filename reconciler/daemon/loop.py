@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.cluster.config import ConfigWatch
 from reconciler.confirm.trials import Trials
-from reconciler.daemon.cni_service import Cni
+from reconciler.daemon.cni.service import Cni
 from reconciler.daemon.content import Inputs
 from reconciler.daemon.controller import Controller
 from reconciler.daemon.doers import Doers
@@ -24,7 +24,7 @@ from reconciler.daemon.keeping import Keeper
 from reconciler.daemon.logs import log_fight, log_round
 from reconciler.daemon.metrics import Metrics
 from reconciler.daemon.orphans import Orphans
-from reconciler.daemon.page_view import View, view_after
+from reconciler.daemon.page.view import View, view_after
 from reconciler.daemon.patience import Patience
 from reconciler.daemon.pods_heard import PodsHeard
 from reconciler.daemon.schedule import POLL, Schedule

@@ -66,7 +66,7 @@ def test_check_looks_for_the_plugin_where_it_is_used(tmp_path: Path) -> None:
 
 
 def test_install_cni(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.daemon.cni_install.BUILT", plugin)
+    monkeypatch.setattr("reconciler.daemon.cni.install.BUILT", plugin)
     run = CliRunner().invoke
     assert run(command, ["install-cni", "--bin-dir", str(tmp_path)]).exit_code == 0
     assert (tmp_path / "plumbline").read_bytes() == plugin.read_bytes()

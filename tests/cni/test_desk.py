@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.daemon.cni import Closed, Desk, missing
-from reconciler.daemon.cni_attached import Attachment, Attachments, is_of
-from reconciler.daemon.cni_boot import Boot
-from reconciler.daemon.cni_install import MARK, NotOurs, NotThere, install, uninstall
-from reconciler.daemon.cni_request import CniError, Request
-from reconciler.daemon.cni_socket import AT_ONCE, CniSocket, NoSocket
+from reconciler.daemon.cni.attached import Attachment, Attachments, is_of
+from reconciler.daemon.cni.boot import Boot
+from reconciler.daemon.cni.desk import Closed, Desk, missing
+from reconciler.daemon.cni.install import MARK, NotOurs, NotThere, install, uninstall
+from reconciler.daemon.cni.request import CniError, Request
+from reconciler.daemon.cni.unix_socket import AT_ONCE, CniSocket, NoSocket
 from reconciler.daemon.step import Report
 from reconciler.engine.model import Conflict, Observed, Plan, Seen, Wanted
 from reconciler.facts.model import Facts, Host, Pod
@@ -88,7 +88,7 @@ class Shop:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.woken, self.there = threading.Semaphore(0), {"pod-a": (4, 17)}
-        monkeypatch.setattr("reconciler.daemon.cni_attached._identity", self.there.get)
+        monkeypatch.setattr("reconciler.daemon.cni.attached._identity", self.there.get)
         monkeypatch.setattr(Request, "netns", property(lambda request: ("pod-a", (4, 17))))
         self.attachments, self.boot = Attachments(None), Boot(None)
         self.desk = Desk(self.attachments, self.boot, self.woken.release, Silent())
@@ -216,7 +216,7 @@ class Written(Nobody):
 def there(monkeypatch: pytest.MonkeyPatch) -> dict[str, Identity]:
     """The namespaces that are."""
     found = {"pod-a": (4, 17), "pod-b": (4, 18)}
-    monkeypatch.setattr("reconciler.daemon.cni_attached._identity", found.get)
+    monkeypatch.setattr("reconciler.daemon.cni.attached._identity", found.get)
     return found
 
 
@@ -400,7 +400,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A plugin as this plumbline came with it."""
     path = tmp_path / "built"
     path.write_bytes(b"\x7fELF new" + MARK)
-    monkeypatch.setattr("reconciler.daemon.cni_install.BUILT", path)
+    monkeypatch.setattr("reconciler.daemon.cni.install.BUILT", path)
     return path
 
 
@@ -441,7 +441,7 @@ def test_a_plumbline_that_came_without_it_says_how_to_build_it(built: Path, tmp_
 
 
 def test_every_build_bears_the_mark(plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.daemon.cni_install.BUILT", plugin)
+    monkeypatch.setattr("reconciler.daemon.cni.install.BUILT", plugin)
     assert install(tmp_path).endswith("installed")
     assert "already" in install(tmp_path)
     assert os.access(tmp_path / "plumbline", os.X_OK)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.daemon.cni_request import CniError, Request, printed, read_request
+from reconciler.daemon.cni.request import CniError, Request, printed, read_request
 
 FIELDS = ("container", "ifname", "netns", "pod", "result", "addresses", "attachments")
 INTERFACES = [{"name": "cni0"}, {"name": "veth1"}, {"name": "eth0", "sandbox": "/run/netns/x"}]

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.daemon import page_counts
 from reconciler.daemon.http import HttpServer, answer
-from reconciler.daemon.page import page, rebound
-from reconciler.daemon.page_lists import BadQuery, parse_query
-from reconciler.daemon.page_view import LINES, View, told, view_after
+from reconciler.daemon.page import counts as page_counts
+from reconciler.daemon.page.lists import BadQuery, parse_query
+from reconciler.daemon.page.served import page, rebound
+from reconciler.daemon.page.view import LINES, View, told, view_after
 from reconciler.daemon.patience import Fight
 from reconciler.daemon.status import LastRound, Recent, Status, after
 from reconciler.daemon.step import Report

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.daemon.page_counts import with_counts
+from reconciler.daemon.page.counts import with_counts
 from reconciler.engine.assign import assign
 from reconciler.engine.guard import Limits
 from reconciler.engine.round import Result

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
-from reconciler.daemon.page_counts import with_counts
-from reconciler.daemon.page_lists import BadQuery, Lists, parse_query
+from reconciler.daemon.page.counts import with_counts
+from reconciler.daemon.page.lists import BadQuery, Lists, parse_query
 from reconciler.daemon.service_metrics import table_of
 from reconciler.daemon.status import rfc3339
 from reconciler.daemon.step import Report

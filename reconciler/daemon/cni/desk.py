@@ -11,9 +11,9 @@ from collections.abc import Callable
 from threading import Condition
 from typing import Any, NamedTuple
 
-from reconciler.daemon.cni_attached import Attachment, Attachments, is_of
-from reconciler.daemon.cni_boot import Boot
-from reconciler.daemon.cni_request import INVALID_CONFIGURATION, INVALID_ENVIRONMENT, NOT_AVAILABLE, TRY_AGAIN, CniError, Request, printed
+from reconciler.daemon.cni.attached import Attachment, Attachments, is_of
+from reconciler.daemon.cni.boot import Boot
+from reconciler.daemon.cni.request import INVALID_CONFIGURATION, INVALID_ENVIRONMENT, NOT_AVAILABLE, TRY_AGAIN, CniError, Request, printed
 from reconciler.daemon.step import Report
 from reconciler.engine.model import Key, Ref
 from reconciler.facts.model import Pod

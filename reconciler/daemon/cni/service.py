@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reconciler.daemon.cni import Closed, Desk
-from reconciler.daemon.cni_attached import Attachments
-from reconciler.daemon.cni_boot import Boot
-from reconciler.daemon.cni_request import CNI_VERSION, CniError, read_request
-from reconciler.daemon.cni_socket import MOVED, PATH, CniSocket, NoSocket, Reply
+from reconciler.daemon.cni.attached import Attachments
+from reconciler.daemon.cni.boot import Boot
+from reconciler.daemon.cni.desk import Closed, Desk
+from reconciler.daemon.cni.request import CNI_VERSION, CniError, read_request
+from reconciler.daemon.cni.unix_socket import MOVED, PATH, CniSocket, NoSocket, Reply
 from reconciler.daemon.step import Report
 
 INTERNAL = 999  # CNI 1.1.0: from 100 on a plugin's own
