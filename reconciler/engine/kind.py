@@ -185,6 +185,7 @@ class Kind(ABC, Generic[R]):
     deletes: ClassVar[bool] = True  # False: a row that leaves the spec stays as it is
     poll: ClassVar[float | None] = None  # seconds between looks, where the kernel sends no event
     events: ClassVar[tuple[int, ...]] = ()  # rtnetlink multicast groups that tell of this kind
+    told: ClassVar[bool] = False  # polled, and yet whoever listens hears of every change that a look would find (see engine/looking.py)
     asks_for: ClassVar[bool] = False  # what `observe` gives depends on what is wanted of this kind
 
     # -- effects, through the Reader only ------------------------------------------------

@@ -62,7 +62,7 @@ class Looking:
 
 
 def _is_told_of(kind: Kind[object]) -> bool:  # type: ignore[type-var]
-    return bool(kind.events) and kind.poll is None
+    return kind.told or (bool(kind.events) and kind.poll is None)
 
 
 def _same(name: str, before: Scope, now: Scope) -> bool:

@@ -29,9 +29,9 @@ NUD_NOARP, NUD_PERMANENT = 0x40, 0x80  # include/uapi/linux/neighbour.h
 RTM_F_CLONED = 0x200  # include/uapi/linux/rtnetlink.h: a cached copy, never configuration
 
 # A change of one of these changes nothing else. With a link, an address or a nexthop the kernel takes IPv4 routes away and tells nobody.
-_LEAVES = frozenset({"route", "rule", "neighbour", "fdb"})
+_LEAVES = frozenset({"route", "rule", "neighbour", "fdb", "nft_element", "nft_rule"})
+_NFT = frozenset({"nft", "nft_element", "nft_rule"})  # with a table goes what is in it
 ANYTHING = "anything"
-_COUNTED = frozenset({"nft", "nft_element", "nft_rule"})  # rulesets have a number of their own: whoever looks at one compares it
 
 _BUFFER = 8 << 20  # bytes; the deletion of a device with 10k children fits in about half of it
 _MESSAGE = 1 << 16  # bytes; a notification is far smaller
@@ -119,7 +119,9 @@ class EventSocket:
         return Heard(frozenset(reasons), overflowed)
 
     def _note(self, event: Event) -> None:
-        if event.what not in _COUNTED:
+        if event.what == "nft":
+            self._changes.update(_NFT)
+        else:
             self._changes[event.what if event.what in _LEAVES else ANYTHING] += 1
 
     def mark(self) -> Mapping[str, int]:
@@ -132,7 +134,9 @@ class EventSocket:
         What is still unread is not read here: it is for whoever waits for it.
         """
         changed = frozenset(what for what, count in self._changes.items() if count != since.get(what, 0))
-        return None if ANYTHING in changed or self._readable.poll(0) else changed
+        if ANYTHING in changed or self._readable.poll(0):
+            return None
+        return changed if len(self._sockets) > 1 else changed | _NFT  # nobody tells of nftables
 
     def doubt(self) -> None:
         """Anything may be otherwise than it was until now."""

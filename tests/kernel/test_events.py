@@ -132,7 +132,10 @@ def test_an_overflow_is_told_once_and_what_comes_after_it_is_heard(netns: str) -
         ("ip neigh replace 10.94.0.9 lladdr 02:00:00:00:00:09 dev v0 nud permanent", {"neighbour"}),
         ("ip neigh replace 10.94.0.9 lladdr 02:00:00:00:00:09 dev v0 nud stale", {"neighbour"}),
         ("bridge fdb append 00:00:00:00:00:00 dst 10.0.0.9 dev x0", {"fdb"}),
-        ("nft add element inet plumbline t '{ 10.0.0.9 }'", set()),
+        ("nft add element inet plumbline t '{ 10.0.0.9 }'", {"nft_element"}),
+        ("nft add rule ip filter FORWARD drop", {"nft_rule"}),
+        ("nft add rule inet plumbline c drop", {"nft", "nft_element", "nft_rule"}),
+        ("nft delete table inet plumbline", {"nft", "nft_element", "nft_rule"}),
         ("ip link set v0 alias nobody", None),  # IPv4 routes go with a link, an address or a nexthop, and nobody tells
         ("ip addr add 10.94.1.1/32 dev x0", None),
         ("ip nexthop add id 9494 blackhole", None),
@@ -163,3 +166,10 @@ def test_events_that_were_lost_or_thrown_away_may_have_told_of_anything(heard: E
     assert with_little_room.read(everything).overflowed
     assert with_little_room.told(start) is None
     with_little_room.close()
+
+
+def test_a_kernel_that_tells_nothing_of_nftables(netns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.wire.nftables.NETLINK_NETFILTER", 21)  # no such family
+    events = EventSocket(GROUPS)
+    assert events.told(events.mark()) == {"nft", "nft_element", "nft_rule"}
+    events.close()

@@ -45,6 +45,8 @@ class NftKind(Kind[Nft]):
     )
     uncompared = 2
     poll = 30.0
+    told = True
+    asks_for = True
     joins = "nft"
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[Nft]:

@@ -31,6 +31,8 @@ class NftElementKind(Kind[NftElement]):
     row = NftElement
     grammar = (("nft", "add", "element"), ("nft", "delete", "element"))
     poll = 30.0
+    told = True
+    asks_for = True
     joins = "nft"
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[NftElement]:

@@ -41,6 +41,8 @@ class NftRuleKind(Kind[NftRule]):
     grammar = (("nft", "insert", "rule"), ("nft", "replace", "rule"), ("nft", "delete", "rule"))
     uncompared = 2
     poll = 30.0
+    told = True
+    asks_for = True
 
     def observe(self, io: Reader, scope: Scope) -> Iterable[NftRule]:
         wanted = scope.wanted.of(self.name)
