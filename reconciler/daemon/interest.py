@@ -80,6 +80,7 @@ class Listening:
         self._fought: dict[tuple[str, str], list[Ref]] = {}
         self._failed: dict[tuple[str, str], list[Ref]] = {}
         self._touched: set[Ref] = set()
+        self._again: set[Ref] = set()
 
     def to(self, interest: Interest, wanted: Wanted) -> None:
         """Something else is wanted from here on."""
@@ -97,12 +98,19 @@ class Listening:
         touched, self._touched = self._touched, set()
         return touched
 
+    def again(self) -> set[Ref]:
+        """Rows in a fight that something happened to since the last call: worth a round once they have rested."""
+        again, self._again = self._again, set()
+        return again
+
     def __call__(self, event: Event) -> bool:
         if not self._interest(event):
             return False
         self._doers.note(event)
         self._touched.update(_about(self._failed, event))
-        return not _about(self._fought, event)
+        fought = _about(self._fought, event)
+        self._again.update(fought)
+        return not fought
 
     def meanwhile(self, event: Event) -> bool:
         """For events that came while our own lines ran: the observation that follows is worth more, but for who else was at it."""

@@ -209,6 +209,9 @@ class Daemon:
             self._schedule.heard(("overflow",), now)  # some were lost: the round looks at everything anyway
         elif heard.reasons:
             self._schedule.heard(heard.reasons, now)
+        rested = self._patience.next(self._listening.again(), now)
+        if rested is not None:
+            self._schedule.rest(rested)
 
     def _hear_pods(self) -> None:
         if self._pods.hear():

@@ -35,6 +35,10 @@ class Schedule:
         self._reasons |= set(reasons)
         self._asked.setdefault(EVENT, now + SETTLE)
 
+    def rest(self, until: float) -> None:
+        """A row is left alone, and may be tried again then."""
+        self._timers["row"] = min(until, self._timers.get("row", until))
+
     @property
     def next(self) -> float:
         """When something is due."""

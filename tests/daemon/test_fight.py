@@ -71,3 +71,15 @@ def test_a_fight_is_told_with_the_other_one_and_only_its_row_is_slowed_down(
         process.kill()
         process.wait()
         one.until(lambda: one.daemon.status.ready, seconds=30)
+
+
+def test_a_row_that_was_whole_when_its_rest_began_is_put_back_when_it_ends(netns: str, tmp_path: Path) -> None:
+    """Nobody waits for a row that is as it should be, and while it rests no event of it is worth a round."""
+    with running(Content(Made("one", blackholes(1))), tmp_path, resync=600) as one:
+        one.until(lambda: one.daemon.status.ready)
+        for number in range(1, FIGHT + 1):
+            sh("ip route del blackhole 10.99.1.0/24")
+            one.until(lambda number=number: one.daemon.status.repaired == number)  # type: ignore[misc]
+        assert one.daemon.status.fights
+        sh("ip route del blackhole 10.99.1.0/24")
+        one.until(lambda: one.daemon.status.repaired == FIGHT + 1)
