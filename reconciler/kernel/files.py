@@ -11,11 +11,20 @@ NEW = ".new-"  # how a file that is still being written begins
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Replace a file as a whole (0600), on the disk before it gets its name. Raises OSError; nothing is left behind then."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=NEW)
+    """Replace a file as a whole (0600). Raises OSError; nothing is left behind then."""
+    write_whole(path, content, 0o600)
+
+
+def write_whole(path: Path, content: bytes, mode: int, new: str = NEW) -> None:
+    """Replace a file as a whole, on the disk before it gets its name; `new`: how it is called until then.
+
+    Raises OSError; nothing is left behind then.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=new)
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
+            os.fchmod(stream.fileno(), mode)
             stream.flush()
             os.fsync(stream.fileno())
         os.rename(temporary, path)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import reconciler
-from reconciler.kernel.files import NEW, sync_folder
+from reconciler.kernel.files import NEW, sync_folder, write_whole
 
 NAME = "plumbline"
 BUILT = Path(reconciler.__file__).parent / "cni" / NAME
@@ -37,7 +35,7 @@ def install(folder: Path) -> str:
         return f"{target} is this one already"
     for left in folder.glob(f"{_HALF}*"):
         left.unlink()  # of one that was killed while it wrote
-    _write(target, built)
+    write_whole(target, built, 0o755, _HALF)
     return f"{target}: {'replaced an older one' if found is not None else 'installed'}"
 
 
@@ -61,19 +59,3 @@ def _found(target: Path) -> bytes | None:
     if MARK not in content:
         raise NotOurs(f"{target}: is no CNI plugin of plumbline's, and stays as it is; find out whose it is, and move it away")
     return content
-
-
-def _write(target: Path, content: bytes) -> None:
-    handle, new = tempfile.mkstemp(dir=target.parent, prefix=_HALF)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            os.fchmod(stream.fileno(), 0o755)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.rename(new, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(new)
-        raise
-    sync_folder(target.parent)
