@@ -61,7 +61,7 @@ class Looking:
         }
 
 
-def _is_told_of(kind: Kind[object]) -> bool:  # type: ignore[type-var]
+def _is_told_of(kind: Kind[Any]) -> bool:
     return kind.told or (bool(kind.events) and kind.poll is None)
 
 

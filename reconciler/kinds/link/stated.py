@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reconciler.kinds.link.gre import Gre
 from reconciler.kinds.link.row import Link
@@ -38,7 +38,7 @@ def problem(row: Link) -> Wrong | None:
         return Wrong(f"a {row.type} device hangs on no other", "parent")
     if row.mac and not known.mac:
         return Wrong(f"a {row.type} device has no MAC of its own to set", "mac")
-    if known.endpoints and getattr(row.info, "external", False) and (row.parent or row.info != type(row.info)(external=True)):  # type: ignore
+    if known.endpoints and getattr(row.info, "external", False) and (row.parent or _says_more(row.info)):
         return Wrong("external: what else there is of the tunnel comes with each packet, and is not stated", "info")
     if isinstance(row.info, Gre) and row.info.ignore_df and row.info.pmtudisc:
         return Wrong("ignoreDf: the kernel takes it only with pmtudisc: false", "info")
@@ -54,5 +54,15 @@ def made(row: Link) -> Link:
     if isinstance(info, Vlan):
         info = normal_vlan(info)
     if known.endpoints and getattr(info, "external", False):  # iproute2 sends nothing else then, and the kernel's defaults are others
-        info = type(info)(**{**dict.fromkeys(info._fields), "external": True})  # type: ignore
+        info = _external(info)
     return row._replace(info=info, parent=row.parent or "" if known.dev else row.parent)
+
+
+def _says_more(tunnel: Any) -> bool:
+    """Whether something of a tunnel is stated besides that each packet says where it goes."""
+    return bool(tunnel != type(tunnel)(external=True))
+
+
+def _external(tunnel: Any) -> Any:
+    """Of a tunnel where each packet says it, nothing else is managed."""
+    return tunnel._replace(**{**dict.fromkeys(tunnel._fields), "external": True})
