@@ -298,7 +298,7 @@ class Daemon:
         if report.wanted is not self._listening.wanted or not report.plans:
             blind = report.awaited or (bool(report.errors or report.problems) and not report.plans)
             self._listening.to(Interest(self._kinds, report.wanted, report.uplink, blind=blind, patterns=_patterns(report)), report.wanted)
-        if self._pods.follow(report):
+        if not self._settings.dry_run and self._pods.follow(report):  # it gives namespaces numbers
             self._ask_for_pods()  # what happened in them before is not known
         try:
             self._listening.see(self._node.interfaces(""))

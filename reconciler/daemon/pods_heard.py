@@ -57,6 +57,7 @@ class PodsHeard:
         self._events: PodEvents | None = None
         self._readable = select.epoll()  # to be waited for whether there is a socket by now or not
         self._deaf = False  # the kernel gave no socket, and that was said
+        self._wanted = Wanted()
         self._devices: Mapping[str, Devices] = {}
         self._next = float("-inf")
 
@@ -68,6 +69,9 @@ class PodsHeard:
         """What a round has left in pods is what matters from here on. True: in some of them nobody has listened until now."""
         if not report.plans:
             return False
+        if report.wanted is self._wanted and not report.outcomes:
+            return False  # the same namespaces, and nothing in them was made anew
+        self._wanted = report.wanted
         before, self._devices = self._devices, devices(report.wanted, report.seen)
         if not self._devices:
             self._end()

@@ -7,6 +7,7 @@ namespaces that have a number here (ip-netns(8), "nsid"), and takes the number a
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -15,11 +16,11 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 from reconciler.engine.kind import ObservationFailed
-from reconciler.kernel.events import AF_BRIDGE, Event, decode, joined
+from reconciler.kernel.events import AF_BRIDGE, SOL_NETLINK, Event, decode, joined
 from reconciler.kernel.netns import Identity, opened
 from reconciler.wire import netlink as wire
 
-SOL_NETLINK, NETLINK_LISTEN_ALL_NSID = 270, 8  # include/uapi/linux/netlink.h
+NETLINK_LISTEN_ALL_NSID = 8  # include/uapi/linux/netlink.h
 SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
 RTM_NEWNSID, RTM_GETNSID = 88, 90
 NETNSA_NSID, NETNSA_FD, NOT_ASSIGNED = 1, 3, -1  # include/uapi/linux/net_namespace.h
@@ -87,7 +88,9 @@ class PodEvents:
                 buffer, ancillary, _, _ = self._socket.recvmsg(_MESSAGE, _ANCILLARY)
             except BlockingIOError:
                 return wakes
-            except OSError:  # ENOBUFS
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise ObservationFailed(f"the kernel's events in pods: {error.strerror}") from error
                 wakes = True
                 continue
             name = self._names.get(_nsid(ancillary))

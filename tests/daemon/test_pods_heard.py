@@ -117,3 +117,12 @@ def test_without_the_capability_it_is_said_once_and_resync_finds_it(
         one.until(lambda: one.daemon.status.repaired >= 1)
         (said,) = one.logged("changes inside pods are found by the next resync")
         assert "CAP_NET_BROADCAST" in said["why"]
+
+
+def test_a_dry_run_gives_no_namespace_a_number(pods: list[str], tmp_path: Path) -> None:
+    for dry in (True, False):
+        with running(Content(Made("one", member(pods[0]))), tmp_path, dry_run=dry) as one:
+            one.until(lambda: one.daemon.status.rounds > 0)
+            if not dry:
+                one.until(lambda: quiet(one))
+        assert bool(sh("ip netns list-id")) is not dry

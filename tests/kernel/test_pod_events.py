@@ -116,3 +116,10 @@ def test_a_kernel_that_refuses_is_named(netns: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("reconciler.kernel.pod_events.NETLINK_LISTEN_ALL_NSID", 4242)
     with pytest.raises(ObservationFailed, match=r"pods' namespaces: Protocol not available \(CAP_NET_BROADCAST\)"):
         PodEvents(GROUPS)
+
+
+def test_a_socket_that_is_broken_is_told_and_not_read_for_ever(pods: list[str]) -> None:
+    events = PodEvents(GROUPS)
+    events.close()
+    with pytest.raises(ObservationFailed, match="Bad file descriptor"):
+        events.read(lambda name, event: False)
