@@ -113,7 +113,8 @@ class Publisher:
             if self._silent:
                 self._report(NODE_NETWORKS, "")
                 self._silent = False
-            self._urgent.wait(self._pause)
+            if not self._stop.is_set():  # its call to hurry may be what was cleared above
+                self._urgent.wait(self._pause)
 
     def _say(self, state: tenacity.RetryCallState) -> None:
         if not self._silent and not self._stop.is_set():

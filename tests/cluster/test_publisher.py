@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -138,6 +139,23 @@ def test_a_restart_writes_nothing_that_is_there(crd: SmallApi, publish: Callable
     again.until(lambda: again.status["drift"]["found"] == 1)
     assert int(again.object["metadata"]["resourceVersion"]) - int(before) == 1
     assert again.condition("Ready")["lastTransitionTime"] == "2024-01-01T00:00:00Z"
+
+
+def test_it_ends_at_once_whenever_it_is_asked_to(crd: SmallApi, publish: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also between hearing that there is news and taking it: what makes it hurry must not be taken for news."""
+    one = publish(pause=3600)
+    news = one.publisher._news
+
+    def late() -> None:
+        other = threading.Thread(target=one.publisher.stop, kwargs={"seconds": 0})
+        other.start()
+        other.join()
+        threading.Event.clear(news)
+
+    monkeypatch.setattr(news, "clear", late)
+    news.set()
+    one.publisher._thread.join(timeout=10)
+    assert not one.publisher._thread.is_alive()
 
 
 def test_an_object_that_somebody_removed_comes_again(crd: SmallApi, publish: Callable[..., Node]) -> None:

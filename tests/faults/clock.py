@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import NamedTuple
 
 import pytest
 
@@ -17,7 +18,7 @@ class Clock:
         self.now = time.monotonic()
         self.passed = threading.Condition()
         self.waits: list[tuple[str, float]] = []  # name of the thread, and how long it meant to wait
-        self._until: dict[int, float] = {}  # thread → when its wait ends
+        self._resting: dict[int, _Rest] = {}  # by thread
 
     def monotonic(self) -> float:
         return self.now
@@ -29,15 +30,15 @@ class Clock:
 
     @property
     def waiting(self) -> int:
-        """Threads that wait for a time to come."""
+        """Threads that wait: for a time to come, or for something that has not happened."""
         with self.passed:
-            return sum(until > self.now for until in self._until.values())
+            return sum(rest.until > self.now and not rest.event.is_set() for rest in self._resting.values())
 
     @property
     def next(self) -> float:
         """Seconds until the first of them goes on."""
         with self.passed:
-            return min(until - self.now for until in self._until.values())
+            return min(rest.until - self.now for rest in self._resting.values())
 
     def drives(self, patch: pytest.MonkeyPatch, *modules: str) -> None:
         """These modules know no other time than this one."""
@@ -47,15 +48,21 @@ class Clock:
                 made = SimpleNamespace(Event=lambda: _Event(self), Lock=threading.Lock, Thread=threading.Thread)
                 patch.setattr(f"{module}.threading", made)
 
-    def wait(self, event: Any, seconds: float) -> bool:
+    def wait(self, event: threading.Event, seconds: float) -> bool:
         me = threading.get_ident()
         with self.passed:
-            self.waits.append((threading.current_thread().name, seconds))
-            self._until[me] = until = self.now + seconds
-            while not event.is_set() and self.now < until:
+            if seconds < math.inf:
+                self.waits.append((threading.current_thread().name, seconds))
+            self._resting[me] = rest = _Rest(event, self.now + seconds)
+            while not event.is_set() and self.now < rest.until:
                 self.passed.wait()
-            del self._until[me]
-        return bool(event.is_set())
+            del self._resting[me]
+        return event.is_set()
+
+
+class _Rest(NamedTuple):
+    event: threading.Event  # ends it, too
+    until: float
 
 
 class _Event(threading.Event):
@@ -69,4 +76,4 @@ class _Event(threading.Event):
             self._clock.passed.notify_all()
 
     def wait(self, timeout: float | None = None) -> bool:
-        return super().wait() if timeout is None else self._clock.wait(self, timeout)
+        return self._clock.wait(self, math.inf if timeout is None else timeout)

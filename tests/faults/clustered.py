@@ -77,6 +77,7 @@ class Cluster:
         keeper = Keeper(StateFolder(self.folder / "state"), link.live.restore)
         keeper.open()
         memo, known = Memo(), KnownNodes()
+        before = set(threading.enumerate())
         daemon = Daemon(
             settings, make_logger(log, json=True, verbose=True, node=name), lambda: load_inputs(settings, memo, known, link.live), keeper, link=link
         )  # fmt: skip
@@ -90,7 +91,9 @@ class Cluster:
             assert not thread.is_alive(), "the daemon does not stop"
             daemon.close()
             keeper.close()
-            for one in [one for one in threading.enumerate() if one.name == "publisher" or one.name.startswith("watch ")]:
+            for one in set(threading.enumerate()) - before:
+                if one.name != "publisher" and not one.name.startswith("watch "):
+                    continue  # the API's
                 one.join(timeout=10)  # a process would end with them
                 assert not one.is_alive(), f"{one.name} does not end"
             api.close()
