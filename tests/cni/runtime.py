@@ -119,12 +119,11 @@ class Runtime:
         return Said(done.returncode, done.stdout)
 
 
-def build(folder: Path, *options: str) -> Path:
+def build(folder: Path, *options: str, compiler: str = "gcc") -> Path:
     """The plugin, as `make cni` builds it."""
     plugin = folder / "plumbline"
-    done = subprocess.run(
-        [str(SOURCE.parents[1] / ".ci" / "plugin"), str(SOURCE), str(plugin), *options], capture_output=True, text=True, check=False
-    )
+    command = [str(SOURCE.parents[1] / ".ci" / "plugin"), str(SOURCE), str(plugin), *options]
+    done = subprocess.run(command, env={**os.environ, "CC": compiler}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return plugin
 
