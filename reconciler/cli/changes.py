@@ -62,6 +62,17 @@ def need_tools() -> None:
         )
 
 
+def need_quiet() -> None:
+    """Raises CannotGoOn where others run lines here and do not end. What a killed plumbline has left running is ended."""
+    from reconciler.kernel.writing import CannotWrite, alone
+
+    try:
+        with alone():
+            pass  # from here on nobody changes what is looked at behind our back
+    except CannotWrite as others:
+        raise CannotGoOn([str(others)]) from None
+
+
 @click.command()
 @file_argument
 @node_option
@@ -82,6 +93,7 @@ def apply(
     inputs = read_inputs(file, facts)
     need_rights()
     need_tools()
+    need_quiet()
     name = this_node(inputs, node)
     inputs = on_this_host(inputs, name, root)
     found = compiled(inputs, name)
@@ -107,6 +119,7 @@ def cleanup(yes: bool, root: str) -> int:
 
     need_rights()
     need_tools()
+    need_quiet()
     try:
         lock = NamespaceLock()  # of a daemon's place: none starts meanwhile
     except AlreadyRunning as running:

@@ -141,6 +141,7 @@ class Daemon:
 
     def stop(self) -> None:
         self._stopping = True
+        self._node.end()
         self._inbox.put(STOP)
 
     def wake(self, trigger: str) -> None:
@@ -151,7 +152,7 @@ class Daemon:
         stuck = f"the loop gave no sign of life for {silent:.0f} s" if silent > STUCK else ""
         heard = self._link.known if self._link is not None else ()
         self._metrics.heard(heard)
-        status = self._status._replace(watches=tuple(heard), rollout=self._turns.standing)
+        status = self._status._replace(watches=tuple(heard), rollout=self._turns.standing, waiting=self._node.waiting)
         return answer(path, status, stuck, self._metrics.text, self._view)
 
     # -- the loop's own thread ---------------------------------------------------------------

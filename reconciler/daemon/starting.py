@@ -23,6 +23,7 @@ from reconciler.engine.kind import ObservationFailed
 from reconciler.facts.nodes import KnownNodes
 from reconciler.intents import Memo
 from reconciler.kernel.lock import AlreadyRunning, NamespaceLock
+from reconciler.kernel.writing import CannotWrite, alone
 from reconciler.kinds import all_kinds
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def run(settings: Settings) -> int:
         try:
             if not settings.dry_run:
                 held.callback(NamespaceLock().close)
+                with alone():
+                    pass  # what an earlier one has left running must not go on behind the first look
             link = _link(settings, log) if settings.needs_api else None
             keeper = Keeper(
                 StateFolder(settings.state) if settings.state else None,
@@ -53,7 +56,7 @@ def run(settings: Settings) -> int:
             held.callback(daemon.close)
             http = HttpServer(settings.listen, daemon.answer)
             held.callback(http.close)
-        except (AlreadyRunning, StateBusy, BadListen, ObservationFailed, BadJournal, NoWatchdog, NoAccess) as error:
+        except (AlreadyRunning, CannotWrite, StateBusy, BadListen, ObservationFailed, BadJournal, NoWatchdog, NoAccess) as error:
             log.error("cannot start", why=str(error))
             return 1
         held.enter_context(signals(daemon.stop, lambda: daemon.wake(HANGUP)))

@@ -13,6 +13,7 @@ from reconciler.daemon.step import Report
 from reconciler.daemon.turns import Standing
 from reconciler.engine.model import Refusal
 from reconciler.kernel.opponents import Opponent
+from reconciler.kernel.processes import Waiting
 
 RECENT = 50  # repairs that are kept for /status
 MANY = 100  # errors, conflicts and held rows that are named one by one
@@ -69,6 +70,7 @@ class Status(NamedTuple):
     rolled_back: str = ""  # digest of the newest spec, where it was put in place and undone
     watches: tuple[Known[Any], ...] = ()  # what is heard of the Kubernetes API
     rollout: Standing = Standing()
+    waiting: Waiting | None = None  # a tool that takes longer than it should, in the round that runs
 
     @property
     def ready(self) -> bool:
@@ -84,6 +86,8 @@ class Status(NamedTuple):
         if self.stale:
             awaited = ", ".join(one.name for one in self.watches if one.values is None)
             return f"the Kubernetes API has not answered yet{f' ({awaited})' if awaited else ''}: {self.in_force}"
+        if self.waiting is not None:
+            return str(self.waiting)
         if self.pending:
             return "new content is being put in place"
         if not self.converged:
@@ -206,6 +210,7 @@ def as_json(status: Status) -> dict[str, Any]:
             "waits": status.rollout.waits,
             "undone": status.rolled_back,
         },
+        "waitsFor": _waiting(status.waiting),
         "rounds": status.rounds,
         "lastRound": {
             "at": rfc3339(last.at),
@@ -216,6 +221,10 @@ def as_json(status: Status) -> dict[str, Any]:
         if last
         else None,
     }
+
+
+def _waiting(one: Waiting | None) -> dict[str, Any] | None:
+    return {"command": one.command, "pid": one.pid, "seconds": round(one.seconds, 1), "limit": one.limit} if one else None
 
 
 def _watch(one: Known[Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from reconciler.kernel.bpf_maps import PinnedMaps
 from reconciler.kernel.decoded import Decoded, after
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.nfnetlink import Generation, NetfilterSocket
+from reconciler.kernel.processes import TIMEOUT, Processes, Waiting
 from reconciler.kernel.spaces import Spaces
-from reconciler.kernel.tools import TIMEOUT, read_tool, run_actions
+from reconciler.kernel.tools import read_tool, run_actions
 from reconciler.wire import netlink as wire
 from reconciler.wire.bpf import Attached, Pinned, ProgramInfo
 from reconciler.wire.bulk import Ages, payloads
@@ -40,7 +41,7 @@ class KernelNode:
     """
 
     def __init__(self, *, timeout: float = TIMEOUT, objects: str = bpf_lines.PACKAGE) -> None:
-        self._timeout = timeout
+        self._processes = Processes(timeout)
         self._socket: RouteSocket | None = None
         self._netfilter: NetfilterSocket | None = None
         self._rulesets: dict[tuple[str, Hashable], tuple[Generation, Any]] = {}
@@ -58,6 +59,15 @@ class KernelNode:
         if self._netfilter is not None:
             self._netfilter.close()
             self._netfilter = None
+
+    def end(self) -> None:
+        """This process was asked to end, from any thread: a tool that hangs is no longer waited for as long as else."""
+        self._processes.end()
+
+    @property
+    def waiting(self) -> Waiting | None:
+        """The tool that takes longer than it should, as seen from any thread."""
+        return self._processes.waiting
 
     # -- Reader ----------------------------------------------------------------------------
 
@@ -153,7 +163,7 @@ class KernelNode:
             return _names(self.dump(netns, NAMES_ONLY))
 
     def tool(self, netns: str, words: Sequence[str]) -> str:
-        return read_tool(netns, words, self._spaces.known(netns), self._timeout)
+        return read_tool(netns, words, self._spaces.known(netns), self._processes)
 
     def read(self, netns: str, path: str) -> bytes | None:
         return self._spaces.inside(netns, lambda: _read(path))
@@ -195,7 +205,7 @@ class KernelNode:
 
     def run(self, actions: Sequence[Action]) -> list[Failure | None]:
         if not any(action.files for action in actions):
-            return run_actions(actions, self._spaces.known, self._timeout, self._runners)
+            return run_actions(actions, self._spaces.known, self._processes, self._runners)
         ready: list[Action] = []
         staged: list[Failure | None] = []
         for action in actions:
@@ -203,7 +213,7 @@ class KernelNode:
             staged.append(failure)
             if failure is None:
                 ready.append(action)
-        done = iter(run_actions(ready, self._spaces.known, self._timeout, self._runners))
+        done = iter(run_actions(ready, self._spaces.known, self._processes, self._runners))
         return [failure if failure is not None else next(done) for failure in staged]
 
 

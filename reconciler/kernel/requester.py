@@ -33,7 +33,7 @@ def search(port: int) -> str:
         return f"a process that has ended (netlink port {port})"
     wanted = f"socket:[{inode}]"
     for pid in filter(str.isdecimal, os.listdir("/proc")):
-        if _holds(f"/proc/{pid}/fd", wanted):
+        if holds(f"/proc/{pid}/fd", wanted):
             with suppress(OSError):
                 return f"{Path(f'/proc/{pid}/comm').read_text(errors='replace').strip()} (pid {pid})"
     return f"a process that cannot be seen from here (netlink port {port})"
@@ -49,7 +49,8 @@ def _inode(port: int) -> str:
     return ""
 
 
-def _holds(folder: str, wanted: str) -> bool:
+def holds(folder: str, wanted: str) -> bool:
+    """Whether one of the descriptors in a process's folder is a link to this."""
     with suppress(OSError):
         for descriptor in os.listdir(folder):
             with suppress(OSError):

@@ -22,10 +22,12 @@ from reconciler.engine.model import Action, Line, Ref, Verb
 from reconciler.engine.round import Failure
 from reconciler.kernel import ovs, packed, proc_sys
 from reconciler.kernel.netns import Identity, inside
+from reconciler.kernel.processes import Processes, ToolFailed, ToolHung, ToolNotInstalled
+from reconciler.kernel.writing import CannotWrite, alone
 
 MANY = 64  # lines of one tool in a row; from here on those that can be packed are
 WORKERS = max(2, min(8, os.cpu_count() or 2))  # namespaces in which tools run at once
-TIMEOUT = 120.0  # seconds; a tool that takes longer hangs
+_BLOCK = 4096  # bytes that a tool reads of its lines at once (stdio's buffer; it may be smaller)
 _NFT_ERROR = re.compile(r"^/dev/stdin:(\d+):[\d-]+: (Error: .*)", re.MULTILINE)
 _NFT_TRIES = 5  # each leaves out what the one before was refused for; nft tells of all such lines but for spelling mistakes at once
 _FAILED = re.compile(r"^Command failed -:(\d+)", re.MULTILINE)
@@ -70,37 +72,27 @@ class Runner(Protocol):
     def __call__(self, run: Run, batch: Sequence[Command], /) -> list[Failure | None]: ...
 
 
-class ToolFailed(Exception):
-    """A tool that is missing, hangs, or cannot be started."""
-
-
-class ToolNotInstalled(ToolFailed):
-    """A tool that is not there at all."""
-
-
 def run_tool(
-    netns: str, words: Sequence[str], *, stdin: str | None = None, known: Identity | None = None, timeout: float = TIMEOUT
+    netns: str,
+    words: Sequence[str],
+    *,
+    stdin: str | None = None,
+    known: Identity | None = None,
+    processes: Processes | None = None,
+    keep: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run one tool with its words, started by a thread inside the namespace: it needs no process of its own to get there.
 
-    known: only if the namespace is this one. timeout: seconds. Raises ToolFailed when it cannot be run to an end.
+    known: only if the namespace is this one. processes: by whom it is run, and how long it may take.
+    keep: descriptors that it inherits. Raises ToolFailed when it cannot be run to an end.
     """
     if shutil.which(words[0]) is None:
         raise ToolNotInstalled(f"{words[0]} is not installed; it comes with {_PACKAGE.get(words[0], words[0])}")
+    started = processes or Processes()
     try:
-        return inside(netns, lambda: _run(words, stdin, timeout), known)
+        return inside(netns, lambda: started.run(words, stdin, keep), known)
     except ObservationFailed as failure:
         raise ToolFailed(str(failure)) from failure
-
-
-def _run(words: Sequence[str], stdin: str | None, timeout: float) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(words, input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL,
-                              capture_output=True, text=True, errors="replace", timeout=timeout, check=False)  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise ToolFailed(f"{words[0]} did not end within {timeout:g} s and was stopped") from None
-    except OSError as error:
-        raise ToolFailed(f"{words[0]} cannot be started: {error.strerror}") from None
 
 
 _PACKAGE = {
@@ -119,10 +111,10 @@ _PACKAGE = {
 }
 
 
-def read_tool(netns: str, words: Sequence[str], known: Identity | None = None, timeout: float = TIMEOUT) -> str:
+def read_tool(netns: str, words: Sequence[str], known: Identity | None = None, processes: Processes | None = None) -> str:
     """What a read-only command prints. Raises ObservationFailed when it fails in any way."""
     try:
-        done = run_tool(netns, words, known=known, timeout=timeout)
+        done = run_tool(netns, words, known=known, processes=processes)
     except ToolNotInstalled as missing:
         raise ToolMissing(str(missing)) from missing
     except ToolFailed as failure:
@@ -135,15 +127,30 @@ def read_tool(netns: str, words: Sequence[str], known: Identity | None = None, t
 def run_actions(
     actions: Sequence[Action],
     known: Callable[[str], Identity | None] = lambda netns: None,
-    timeout: float = TIMEOUT,
+    processes: Processes | None = None,
     runners: Mapping[str, Runner] = {},
 ) -> list[Failure | None]:
     """Run the lines of the actions; see `reconciler.engine.round.Executor`. In order inside each namespace, several of these at once.
 
     known: the namespaces that stood under these names when they were observed; others are not touched.
-    runners: of tools that this node has its own way with.
+    processes: by whom tools are run. runners: of tools that this node has its own way with.
+    Nobody else runs lines in the namespace of this thread meanwhile, and later only once the last of these tools has ended.
     """
-    runners = {**_RUN, **runners}
+    started = processes or Processes()
+    try:
+        with alone(lambda: started.ending) as keep:
+            tool = partial(run_tool, processes=started, keep=keep)
+            return _run_alone(actions, known, tool, {**_RUN, **runners})
+    except CannotWrite as others:
+        return [Failure(str(others))] * len(actions)
+
+
+def _run_alone(
+    actions: Sequence[Action],
+    known: Callable[[str], Identity | None],
+    tool: Callable[..., subprocess.CompletedProcess[str]],
+    runners: Mapping[str, Runner],
+) -> list[Failure | None]:
     failures: list[Failure | None] = [None] * len(actions)
     places: dict[str, list[Command]] = {}
     for index, action in enumerate(actions):
@@ -152,8 +159,8 @@ def run_actions(
             places.setdefault(line.netns, []).append(_command(index, line, unit))
 
     def work(netns: str) -> list[tuple[Command, Failure | None]]:
-        tool, space = partial(run_tool, netns, known=known(netns), timeout=timeout), partial(inside, netns, known=known(netns))
-        return _in_order(tool, space, places[netns], actions, runners)
+        run, space = partial(tool, netns, known=known(netns)), partial(inside, netns, known=known(netns))
+        return _in_order(run, space, places[netns], actions, runners)
 
     if len(places) > 1:
         with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="tools") as pool:
@@ -233,8 +240,11 @@ def _batch(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
     text = "\n".join([*(command.rest for command in batch), sentinel, ""])
     family = [batch[0].family] if batch[0].family else []
     force = ["-force"] if batch[0].unit < 0 else []
-    done = run((tool, *family, *force, "-batch", "-"), stdin=text)
     failures: list[Failure | None] = [None] * len(batch)
+    try:
+        done = run((tool, *family, *force, "-batch", "-"), stdin=text)
+    except ToolHung as hung:
+        return _hung(hung, batch, text) if force else [Failure(str(hung))] * len(batch)
     for number, message in _refused(done.stderr):
         if number <= len(batch):
             failures[number - 1] = Failure(message)
@@ -243,6 +253,23 @@ def _batch(run: Run, batch: Sequence[Command]) -> list[Failure | None]:
         ended = Failure(f"{tool} stopped before the end of its batch: {message}", ran=not force or len(batch) == 1)
         refused = next((failure for failure in failures if failure is not None), None)
         failures = [refused or ended] * len(batch) if not force else [failure or ended for failure in failures]
+    return failures
+
+
+def _hung(hung: ToolHung, batch: Sequence[Command], text: str) -> list[Failure | None]:
+    """The lines up to the last that it had read: one of them, of the last block, is the one that hangs. It is tried by itself, should it
+    hang again; so are, in the end, those before it, which are done and which the next look will find so."""
+    if len(batch) == 1:
+        return [Failure(f"{hung} at: {batch[0].tool} {batch[0].rest}")]
+    sent = text.encode()
+    first = 1 + sent.count(b"\n", 0, max(0, hung.read - _BLOCK))
+    last = min(len(batch), max(first, sent.count(b"\n", 0, hung.read)))
+    at = f"at one of the lines {first} to {last} of {len(batch)}: {batch[first - 1].tool} {batch[first - 1].rest} …"
+    failures: list[Failure | None] = [Failure(f"{hung} {at}", ran=False)] * last
+    failures += [Failure(f"not run: {hung} before it came to this line", ran=False)] * (len(batch) - last)
+    for number, message in _refused(hung.stderr):
+        if number <= len(batch):
+            failures[number - 1] = Failure(message)
     return failures
 
 

@@ -9,7 +9,8 @@ from ipaddress import ip_interface
 from pathlib import Path
 
 from reconciler.kernel.netns import RUN, entered
-from reconciler.kernel.tools import ToolFailed, run_tool
+from reconciler.kernel.processes import ToolFailed
+from reconciler.kernel.tools import run_tool
 from reconciler.lab.topology import OUTSIDE, LabError, Machine, Nat, Pod, Topology
 
 QUIET = {"net/ipv6/conf/all/accept_dad": "0", "net/ipv6/conf/default/accept_dad": "0", "net/ipv6/conf/default/accept_ra": "0"}

@@ -10,7 +10,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.kernel.tools import ToolFailed, run_tool
+from reconciler.kernel.processes import ToolFailed
+from reconciler.kernel.tools import run_tool
 from reconciler.lab.state import Lab
 from reconciler.lab.topology import LabError
 
