@@ -145,12 +145,12 @@ class Publisher:
     def _put(self, newest: Published, there: _There) -> None:
         """Raises Trouble."""
         self._there = None  # if it does not come to its end: look again first
-        if newest.labels != there.labels or not there.exists:
-            self._apply("", {"metadata": {"labels": dict(newest.labels), **self._owner()}})
+        if newest.labels != there.labels or not there.owned:
+            self._apply("", {"metadata": {"labels": dict(newest.labels), "ownerReferences": [self._owner()]}})
         status = {**newest.status, "conditions": self._timed(newest.status["conditions"], there.status.get("conditions", []))}
         if status != there.status:
             self._apply("/status", {"status": status})
-        self._there = _There(newest.labels, status, exists=True)
+        self._there = _There(newest.labels, status, owned=True)
         self._written(newest)
 
     def _look(self) -> _There:
@@ -158,16 +158,23 @@ class Publisher:
         self._looked = time.monotonic()
         found = self._api.get(NODE_NETWORKS, {"fieldSelector": f"metadata.name={self._node}"}).get("items") or []
         if not found:
-            return _There({}, {}, exists=False)
-        labels = {name: text for name, text in (found[0]["metadata"].get("labels") or {}).items() if name == ROLLED_BACK}
-        return _There(labels, found[0].get("status") or {}, exists=True)
+            return _There({}, {}, owned=False)
+        metadata, node = found[0]["metadata"], self._its_node()
+        labels = {name: text for name, text in (metadata.get("labels") or {}).items() if name == ROLLED_BACK}
+        owners = {one["uid"] for one in metadata.get("ownerReferences") or ()}
+        return _There(labels, found[0].get("status") or {}, owned=node is None or node["uid"] in owners)
 
     def _owner(self) -> Mapping[str, Any]:
-        """The object goes with its Node. Raises Trouble."""
+        """The object goes with its Node: without one it would stay for ever. Raises Trouble."""
+        node = self._its_node()
+        if node is None:
+            raise Trouble(f"there is no Node {self._node}: what it says is written once there is one")
+        return {"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": node["uid"]}
+
+    def _its_node(self) -> Mapping[str, Any] | None:
+        """The metadata of our Node. Raises Trouble."""
         found = self._api.get("/api/v1/nodes", {"fieldSelector": f"metadata.name={self._node}"}).get("items") or []
-        if not found:
-            return {}
-        return {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": self._node, "uid": found[0]["metadata"]["uid"]}]}
+        return found[0]["metadata"] if found else None
 
     def _apply(self, subresource: str, said: Mapping[str, Any]) -> None:
         """Raises Trouble. It is our object: whoever else wrote our fields loses them."""
@@ -223,7 +230,7 @@ class _There(NamedTuple):
 
     labels: Mapping[str, str]
     status: Mapping[str, Any]
-    exists: bool
+    owned: bool  # by our Node as it is now, which may have been made anew; no: where it is not there at all
 
 
 def _hopeless(state: tenacity.RetryCallState) -> bool:

@@ -88,8 +88,8 @@ def _set(thing: Any, path: Path, value: Any) -> None:
 
 
 def _drop(thing: Any, path: Path) -> None:
-    above = _get(thing, path[:-1])
-    if isinstance(above, dict):
+    above, listed = _get(thing, path[:-1]), len(path) > 1 and path[-2].startswith("[")
+    if isinstance(above, dict) and not (listed and path[-1] == _LISTED_BY[path[-3]]):  # by that it is found, until nothing else is left
         above.pop(path[-1], None)
-    if len(path) > 1 and path[-2].startswith("[") and above is not None and len(above) <= 1:
+    if listed and above is not None and len(above) <= 1:
         _get(thing, path[:-2]).remove(above)

@@ -184,6 +184,27 @@ def test_an_object_that_went_with_its_old_node_comes_again_though_nothing_change
     assert one.object["metadata"]["ownerReferences"][0]["uid"] == (crd.get("/api/v1/nodes/n1") or {})["metadata"]["uid"]
 
 
+def test_an_object_is_of_the_node_that_is_there(crd: SmallApi, publish: Callable[..., Node]) -> None:
+    """Without an owner nobody would ever remove it."""
+    crd.delete("/api/v1/nodes/n1")
+    one = publish()
+    one.say(GOOD)
+    one.until(lambda: one.told == ["there is no Node n1: what it says is written once there is one"])
+    assert not one.object
+    crd.put("/api/v1/nodes", node("n1"))
+    one.until(lambda: one.status)
+    first = one.object["metadata"]["ownerReferences"]
+    one.publisher.stop(seconds=10)
+
+    crd.delete("/api/v1/nodes/n1")
+    crd.put("/api/v1/nodes", node("n1"))  # the kubelet is quicker than whoever takes away what the old one owned
+    again = publish()
+    again.say(GOOD)
+    again.until(lambda: again.object["metadata"]["ownerReferences"] != first)
+    (owner,) = again.object["metadata"]["ownerReferences"]
+    assert owner["uid"] == (crd.get("/api/v1/nodes/n1") or {})["metadata"]["uid"]
+
+
 def test_fields_that_somebody_else_applied_are_taken_back(crd: SmallApi, api: Api, publish: Callable[..., Node]) -> None:
     one = publish()
     one.say(GOOD)
@@ -206,6 +227,7 @@ def test_fields_that_somebody_else_applied_are_taken_back(crd: SmallApi, api: Ap
 
 
 def test_without_the_crd_it_is_said_once_and_nothing_waits(server: SmallApi, publish: Callable[..., Node]) -> None:
+    server.put("/api/v1/nodes", node("n1"))
     one = publish(seldom=0.05)
     one.say(GOOD)
     one.until(lambda: one.told)
@@ -308,6 +330,7 @@ def claim(user: User, asked: Asked, thing: Thing) -> None:
 def test_a_node_cannot_write_for_another_one(crd: SmallApi, publish: Callable[..., Node]) -> None:
     crd.admission.append(claim)
     crd.users["admin"] = User("plumbline", None, node="n1")
+    crd.put("/api/v1/nodes", node("n2"))
     mine, other = publish("n1"), publish("n2", seldom=60)
     mine.say(GOOD)
     mine.until(lambda: mine.status)
