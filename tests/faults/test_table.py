@@ -24,7 +24,7 @@ from reconciler.engine.kind import Scope, scope_of
 from reconciler.engine.model import Plan, Ref, Wanted
 from reconciler.engine.round import Result
 from reconciler.kinds import all_kinds
-from tests.faults import daemon_faults, device_faults, dump_faults, host_faults, tool_faults
+from tests.faults import daemon_faults, device_faults, dump_faults, host_faults, outlived, tool_faults
 from tests.faults.engine import engine, settle
 from tests.faults.scenarios import SCENARIOS, Scenario, foreign, ours, plant
 from tests.faults.strike import Fault, Site
@@ -33,7 +33,7 @@ from tests.safety.node import scope
 
 pytestmark = pytest.mark.kernel
 
-FAULTS = (*tool_faults.FAULTS, *dump_faults.FAULTS, *device_faults.FAULTS, *host_faults.FAULTS)
+FAULTS = (*tool_faults.FAULTS, *dump_faults.FAULTS, *device_faults.FAULTS, *host_faults.FAULTS, *outlived.FAULTS)
 
 
 def cells(faults: Sequence[Any], concerns: Callable[[Any, Scenario], bool]) -> list[Any]:
