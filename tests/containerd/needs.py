@@ -25,15 +25,15 @@ def skip_where_it_cannot_run() -> None:
     if not said:
         pytest.skip("pods in a real containerd: make test-containerd runs them", allow_module_level=True)
     try:
-        _require()
+        require()
     except Unavailable as reason:
         if said == "required":
             raise
         pytest.skip(f"pods in a real containerd: {reason}", allow_module_level=True)
 
 
-def _require() -> None:
-    """Raises Unavailable."""
+def require() -> None:
+    """What a containerd with pods needs. Raises Unavailable."""
     missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
     missing += [str(path) for path in (image.BUSYBOX, cni.REFERENCE / "bridge", Path(cri.PYTHON)) if not path.exists()]
     if not missing and subprocess.run([cri.PYTHON, "-c", "import grpc"], capture_output=True, check=False).returncode != 0:

@@ -81,7 +81,7 @@ def made(folder: Path, name: str, plugin: Path) -> Iterator[Room]:
     cgroup = cgroup_root() / name
     try:
         (cgroup / "node").mkdir(parents=True)
-        with _held(folder, cgroup) as room, _containerd(room):
+        with _held(folder, cgroup) as room, containerd(room):
             yield room
     finally:
         _end(cgroup)
@@ -98,10 +98,11 @@ def _held(folder: Path, cgroup: Path) -> Iterator[Room]:
 
 
 @contextmanager
-def _containerd(room: Room) -> Iterator[None]:
+def containerd(room: Room) -> Iterator[None]:
+    """One that answers, and has the image."""
     log = room.folder / "containerd.log"
     words = [*room.before, "containerd", "--config", str(room.folder / "config.toml")]
-    with log.open("w") as stream:
+    with log.open("a") as stream:
         started = subprocess.Popen(words, stdout=stream, stderr=stream, start_new_session=True)
     try:
         end, pause = time.monotonic() + 60, threading.Event()

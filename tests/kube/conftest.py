@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,14 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
     server.install(MANIFESTS)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def outside(cluster: Any) -> Iterator[ThreadPoolExecutor]:
+    """A thread where the API is, made before this one goes elsewhere."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(lambda: None).result()
+        yield pool
 
 
 class Ways:

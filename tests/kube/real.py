@@ -39,8 +39,10 @@ class RealApi:
         self.certificates = make(folder / "tls", names="IP:127.0.0.1,DNS:localhost")
         self._binary, self._folder = binary, folder
         self._etcd, self._client, self._peer = _ports(3)
-        self.token = secrets.token_hex(16)
-        (folder / "tokens.csv").write_text(f'{self.token},admin,admin-uid,"system:masters"\n')
+        self.token, self.kubelet = secrets.token_hex(16), secrets.token_hex(16)  # somebody with all rights; node n1
+        (folder / "tokens.csv").write_text(
+            f'{self.token},admin,admin-uid,"system:masters"\n{self.kubelet},system:node:n1,kubelet-uid,"system:nodes"\n'
+        )
         (folder / "admin").write_text(self.token)
         subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True, capture_output=True)
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -66,7 +68,8 @@ class RealApi:
             "kube-apiserver", str(self._binary), f"--etcd-servers=http://127.0.0.1:{self._etcd}", "--bind-address=127.0.0.1",
             f"--secure-port={self._client}", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none", f"--cert-dir={folder}",
             f"--tls-cert-file={tls.certificate}", f"--tls-private-key-file={tls.key}", f"--token-auth-file={folder / 'tokens.csv'}",
-            "--authorization-mode=RBAC", "--service-cluster-ip-range=10.0.0.0/24", "--disable-admission-plugins=ServiceAccount",
+            "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--disable-admission-plugins=ServiceAccount",
+            "--service-cluster-ip-range=10.0.0.0/24", "--allow-privileged",
             "--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={folder / 'sa.key'}",
             f"--service-account-signing-key-file={folder / 'sa.key'}", "--shutdown-delay-duration=0s",
         )  # fmt: skip
@@ -146,17 +149,12 @@ class RealApi:
             path = f"{root}{f'/namespaces/{namespace}' if namespace else ''}/{plural}/{one['metadata']['name']}"
             self.api.send("PATCH", path, one, query={"fieldManager": "test", "force": "true", **query}, content=APPLY_PATCH)
 
-    def daemon(self, node: str) -> str:
+    def daemon(self, node: str, image: str = "registry.example/plumbline:1") -> str:
         """The token of a daemon's pod on a node, with the node's name in it."""
         pods = "/api/v1/namespaces/plumbline-system/pods"
-        container = {"name": "plumbline", "image": "registry.example/plumbline:1"}
-        made = self.put(
-            pods,
-            {
-                "metadata": {"name": f"plumbline-{node}"},
-                "spec": {"nodeName": node, "serviceAccountName": "plumbline", "containers": [container]},
-            },
-        )
+        container = {"name": "plumbline", "image": image, "imagePullPolicy": "Never"}
+        spec = {"nodeName": node, "hostNetwork": True, "serviceAccountName": "plumbline", "containers": [container]}
+        made = self.put(pods, {"metadata": {"name": f"plumbline-{node}"}, "spec": spec})
         bound = {"kind": "Pod", "apiVersion": "v1", "name": f"plumbline-{node}", "uid": made["metadata"]["uid"]}
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": [], "boundObjectRef": bound}}
         token = str(self.api.send("POST", "/api/v1/namespaces/plumbline-system/serviceaccounts/plumbline/token", body)["status"]["token"])
