@@ -42,6 +42,7 @@ def decided(node: str, trial: Trial) -> int:
     """Keep the change or have it undone. 0 where it stays."""
     from reconciler.confirm.journal import BadJournal
 
+    screen.write(f"{node}: on trial; what undoes it is {trial.watch}")
     try:
         why = _by_person(trial) if trial.person else trial.decide()
     except BadJournal as error:

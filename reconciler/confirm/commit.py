@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from reconciler.confirm import lifeline, watchdog
+from reconciler.confirm import launch, lifeline, watchdog
 from reconciler.confirm.journal import BadJournal, ConfirmFolder, Journal, boot_id, deadline
 from reconciler.engine.inverse import inverse
 from reconciler.engine.kind import Kinds, ObservationFailed
@@ -15,6 +16,7 @@ from reconciler.facts.model import Host
 from reconciler.kernel.probes import Probe, working
 
 BEFORE = 3.0  # seconds that a probe has before the change
+UNDOING = 30.0  # seconds that a watchdog has for the way back before we go it too
 MARGIN = 5.0  # seconds between our own decision and the watchdog's
 
 
@@ -37,6 +39,8 @@ class Trial:
         self._folder, self._kinds, self._asked = folder, kinds, asked
         self._worked: frozenset[Probe] = frozenset()
         self.armed = False
+        self._journal: Journal | None = None
+        self.watch = ""  # where the watchdog runs, for people
 
     @property
     def person(self) -> bool:
@@ -75,7 +79,14 @@ class Trial:
         """What somebody else has decided: empty where it stays. Raises BadJournal."""
         while self.open:  # its time is up: the watchdog is about to
             self.wait(1.0)
-        return "nobody confirmed it in time" if self._folder.was_undone(self.digest) else ""
+        end = time.monotonic() + UNDOING
+        while self._folder.interrupted() is not None and time.monotonic() < end:  # our end may be the watchdog's: in a container
+            self.wait(1.0)
+        if not self._folder.was_undone(self.digest):
+            return ""
+        if not watchdog.resume(self._folder) and self._journal is not None:
+            watchdog.go_back(self._journal)  # a slow plan's last lines may have come after the watchdog's
+        return "nobody confirmed it in time"
 
     def before(self, plan: Plan, seen: Seen) -> str:
         """Why nothing may run; empty when it may. Arms the trial where the plan can cut the node off."""
@@ -93,17 +104,19 @@ class Trial:
         ]
         probes = tuple(sorted(str(probe) for probe in self._worked))
         until = deadline(self._asked.seconds + (0.0 if self._asked.person else MARGIN))
+        undo = tuple((line.netns, line.words) for line in lines)
+        self._journal = Journal(self._asked.digest, self._asked.node, until, boot_id(), undo, probes)
         try:
-            self._folder.arm(
-                Journal(self._asked.digest, self._asked.node, until, boot_id(), tuple((line.netns, line.words) for line in lines), probes)
-            )
+            self._folder.arm(self._journal)
         except BadJournal as error:
             return str(error)
         try:
-            watchdog.start(self._folder.path)
+            self.watch = launch.start(self._folder.path)
         except watchdog.NoWatchdog as error:
             self._folder.keep()  # nothing ran, so nothing is on trial
             return str(error)
+        if not self.open:
+            return "its time was up before it began: the watchdog took too long to start"
         self.armed = True
         return ""
 
@@ -125,10 +138,10 @@ class Trial:
         """Whether what worked works again; empty when it does, else why the change was undone. Raises BadJournal."""
         if not self.armed:
             return ""
+        if not self.open:
+            return self.outcome()
         why = self._lost()
-        if not why:
-            return self.keep()
-        return self.undo(why)
+        return self.undo(why) if why else self.keep()
 
 
 def gateways(host: Host) -> tuple[Probe, ...]:

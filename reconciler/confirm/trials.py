@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler.confirm import watchdog
+from reconciler.confirm import launch, watchdog
 from reconciler.confirm.commit import Asked, Trial
 from reconciler.confirm.journal import BadJournal, ConfirmFolder
 from reconciler.engine.kind import Kinds
@@ -36,6 +36,16 @@ class Trials:
         except BadJournal as error:
             return str(error)
 
+    def going_on(self, spec: str) -> str:
+        """Why nobody knows yet whether it stays: another process has put it in place. Empty where none has."""
+        try:
+            journal = self.folder.armed()
+        except BadJournal as error:
+            return str(error)
+        if journal is None or journal.digest != spec:
+            return ""
+        return f"it is on trial, by another process or by one that ended before it could decide: it is undone in {journal.left:.0f} s"
+
     def lift(self, spec: str) -> None:
         """Somebody wants it tried again."""
         self.folder.lift(spec)
@@ -45,7 +55,7 @@ class Trials:
         if watchdog.resume(self.folder):
             return True
         if self.folder.armed() is not None:
-            watchdog.start(self.folder.path)  # a second one does no harm: only one of them decides
+            launch.start(self.folder.path)  # a second one does no harm: only one of them decides
         return False
 
 

@@ -1,16 +1,15 @@
 """The process that undoes a change unless somebody confirms it, whatever becomes of whoever made the change.
 
-It needs the journal and the tools, and no API, image or daemon. Where the host's init
-is systemd it is a transient unit of that, for in a pod everything ends with process 1;
-elsewhere it is a process of a session of its own. After a boot, `plumbline watchdog`
-(the daemon does so when it starts) finds a journal of an earlier boot: its time is up.
+It needs the journal and the tools, and no API or daemon; `launch` starts it. After a boot the next start of the
+daemon, or of `plumbline apply`, finds a journal of an earlier boot (`resume`): its time is up.
 """
 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.confirm.journal import BadJournal, ConfirmFolder, Journal
@@ -18,64 +17,23 @@ from reconciler.engine.model import Action, Change, Line, Ref, Verb
 from reconciler.kernel.folders import FolderEvents
 from reconciler.kernel.tools import run_actions
 
-SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
+READY = "watching as process "  # and its number: all that it says to whoever started it
 
 
 class NoWatchdog(Exception):
     """It could not be started: then nothing must run."""
 
 
-def start(folder: Path) -> int:
-    """Start one for what is armed in the folder; its process id, 0 where init has it. Raises NoWatchdog."""
-    command = [sys.executable, "-m", "reconciler.confirm.watchdog", str(folder)]
-    try:
-        if SYSTEMD.is_dir() and _same_network_as_init():
-            unit = [
-                "systemd-run",
-                "--quiet",
-                "--collect",
-                f"--unit=plumbline-watchdog-{os.getpid()}",
-                "--setenv=PYTHONPATH",
-                "--",
-                *command,
-            ]
-            if subprocess.run(unit, capture_output=True, check=False).returncode == 0:
-                return 0
-        with subprocess.Popen(
-            [sys.executable, "-c", _SESSION, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as started:
-            said = started.stdout.readline() if started.stdout else b""
-            return int(said)
-    except (OSError, ValueError) as error:
-        raise NoWatchdog(f"the watchdog that would undo the change cannot be started: {error}") from None
+def watch(folder: ConfirmFolder, ready: Callable[[], None] = lambda: None) -> bool:
+    """Wait until the change is confirmed, or undo it when its time is up. True when it was undone. Raises BadJournal.
 
-
-def _same_network_as_init() -> bool:
-    """False in a lab's node, and in a pod that does not see the host's processes."""
-    try:
-        return Path("/proc/1/ns/net").samefile("/proc/thread-self/ns/net")
-    except OSError:
-        return False
-
-
-# Forked twice and in a session of its own: no signal to our group and no end of ours reaches it.
-_SESSION = """
-import os, subprocess, sys
-if os.fork():
-    os.wait()
-    sys.exit()
-os.setsid()
-child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
-print(child.pid, flush=True)
-os._exit(0)
-"""
-
-
-def watch(folder: ConfirmFolder) -> bool:
-    """Wait until the change is confirmed, or undo it when its time is up. True when it was undone. Raises BadJournal."""
+    ready: called once the journal was read.
+    """
     with_events = FolderEvents()
     try:
         with_events.watch([str(folder.path)])
+        folder.armed()
+        ready()
         while (journal := folder.armed()) is not None:
             if journal.left <= 0:
                 return undo(folder, "nobody confirmed it in time")
@@ -116,14 +74,33 @@ def go_back(journal: Journal) -> None:
 
 
 def main() -> int:
-    """`python -m reconciler.confirm.watchdog FOLDER`."""
-    folder = ConfirmFolder(Path(sys.argv[1]))
-    try:
-        watch(folder)
-    except BadJournal as error:
-        print(error, file=sys.stderr)  # noqa: T201 - a unit's journal is all there is to talk to
+    """`python -m reconciler.confirm.watchdog FOLDER [NETWORK]`; NETWORK is that of the change, as proc(5) names it."""
+    folder, network = ConfirmFolder(Path(sys.argv[1])), sys.argv[2] if len(sys.argv) > 2 else ""
+    here = str(Path("/proc/self/ns/net").readlink())
+    if network not in ("", here):
+        print(f"the change is in {network}, and this is {here}", flush=True)  # noqa: T201 - to whoever started it
         return 1
-    return 0
+    try:
+        undone = watch(folder, _ready)
+    except BadJournal as error:
+        return _say(str(error), 1)
+    return _say("nobody confirmed the change in time: it is undone" if undone else "the change was decided on by somebody else", 0)
+
+
+def _ready() -> None:
+    """Whoever started it knows now, and is let go: they may end, and their pipe with them."""
+    print(f"{READY}{os.getpid()}", flush=True)  # noqa: T201 - to whoever started it
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _say(text: str, status: int) -> int:
+    """To the host's journal, where it is a unit; to nobody elsewhere."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 - a unit's journal is all there is to talk to
+    return status
 
 
 if __name__ == "__main__":

@@ -189,7 +189,8 @@ class Controller:
         """Why a network.yaml that was undone before must not be tried again, whichever nodes there are by now."""
         why = self._why_undone(inputs)
         if not why:
-            return None
+            going_on = self._trials.going_on(inputs.digest) if self._trials else ""
+            return _Suspect(Refusal(going_on, "unless you confirm its digest"), inputs.digest) if going_on else None
         if self._trials and inputs.digest in confirmed:
             self._trials.lift(inputs.digest)
             return None
