@@ -253,6 +253,15 @@ def test_the_runtimes_folder_is_where_the_daemon_looks(settings: tuple[str, ...]
     assert pattern.startswith(f"{place}/*")
 
 
+@pytest.mark.parametrize("settings", [("features.segments=true", "features.cniPlugin=true"), ("features.services=true",)])
+def test_no_folder_has_to_be_there_that_another_pod_would_make(settings: tuple[str, ...]) -> None:
+    """Ours may be the first pod since the node booted: one that waits for a folder would wait for ever."""
+    spec = the(objects(template(*settings)), "DaemonSet")["spec"]["template"]["spec"]
+    needed = [one["hostPath"]["path"] for one in spec["volumes"] if one.get("hostPath", {}).get("type") == "Directory"]
+    assert needed
+    assert all(path.startswith(("/proc/", "/sys/")) for path in needed), needed
+
+
 def test_without_the_api_there_is_no_token() -> None:
     made = objects(template("cluster.watch=false"))
     assert the(made, "DaemonSet")["spec"]["template"]["spec"]["automountServiceAccountToken"] is False

@@ -162,7 +162,11 @@ volumeMounts:
 - name: netns
   hostPath: {path: {{ .Values.host.netnsDir }}, type: DirectoryOrCreate}
 - name: runtime
-  hostPath: {path: {{ .Values.host.crioDir | default .Values.host.containerdDir }}, type: Directory}
+  {{- if .Values.host.crioDir }}
+  hostPath: {path: {{ .Values.host.crioDir }}, type: Directory}
+  {{- else }}
+  hostPath: {path: {{ .Values.host.containerdDir }}, type: DirectoryOrCreate} # containerd makes it with the first pod since boot, which is this one
+  {{- end }}
 {{- end }}
 {{- end }}
 
