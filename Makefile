@@ -44,7 +44,8 @@ test: setup
 test-vm: setup
 	$(BIN)/python -m tests.vm $(ARGS)
 
-# The tests of the API on a real kube-apiserver: built once with Go (nine minutes of two cores), kept in .cache/kube; with Debian's etcd.
+# The tests of the API on a real kube-apiserver, and with a real kubelet: built once with Go (eleven minutes of two cores), kept in .cache/kube;
+# with Debian's etcd, and for the kubelet with what test-containerd needs.
 test-kube: setup
 	$(BIN)/python -m tests.kube $(ARGS)
 

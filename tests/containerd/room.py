@@ -37,6 +37,7 @@ MOUNTS = """\
 mount -t tmpfs run /run && mount -t tmpfs lib /var/lib && mkdir /run/netns && mount -t bpf bpf "$0"/bpf
 echo made && read -r _ || echo 1 > "$1"/cgroup.kill
 """
+EMPTY = "umount -l /run; mount -t tmpfs run /run; mkdir /run/netns"
 JOIN = 'echo $$ > "$0"/cgroup.procs && exec "$@"'
 
 
@@ -63,6 +64,14 @@ class Room:
     def ctr(self, *words: str) -> str:
         """What containerd's own command prints of what the kubelet's side has made."""
         return self.run("ctr", "--namespace", "k8s.io", *words)
+
+    def cut_power(self) -> None:
+        """What was in memory is gone, and /run with it: every process that was started here, the cgroups of pods."""
+        node = self.cgroup / "node"
+        (self.cgroup / "cgroup.kill").write_text("1")
+        for folder in sorted((one for top in _tops(self.cgroup) for one in _below(top) if one != node), reverse=True):
+            _remove(folder)
+        self.run("sh", "-euc", EMPTY)
 
     def pod_cgroups(self) -> list[Path]:
         """Those of pods and containers, in every hierarchy."""

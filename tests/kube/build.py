@@ -1,4 +1,4 @@
-"""A kube-apiserver of our own: built from the Go module proxy, once, and kept."""
+"""Programs of Kubernetes of our own: built from the Go module proxy, once, and kept."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NAME = "kube-apiserver"
+SERVER, KUBELET = "kube-apiserver", "kubelet"
 
 
 class Unavailable(Exception):
-    """Why no API server can be had here."""
+    """Why a program cannot be had here."""
 
 
 def version() -> str:
@@ -24,14 +24,14 @@ def version() -> str:
     return found[1]
 
 
-def binary(cache: Path) -> Path:
-    """Nine minutes of two cores the first time. Raises Unavailable."""
-    made = cache / f"{NAME}-{version()}"
+def binary(cache: Path, name: str) -> Path:
+    """The server takes nine minutes of two cores the first time, the kubelet two more. Raises Unavailable."""
+    made = cache / f"{name}-{version()}"
     if made.exists():
         return made
     go = shutil.which("go") or shutil.which("/usr/local/go/bin/go")
     if go is None:
-        raise Unavailable("Go is not installed, and no kube-apiserver was built before (https://go.dev/dl)")
+        raise Unavailable(f"Go is not installed, and no {name} was built before (https://go.dev/dl)")
     cache.mkdir(parents=True, exist_ok=True)
     module = cache / "module"
     shutil.copytree(
@@ -51,11 +51,11 @@ def binary(cache: Path) -> Path:
         flags,
         "-o",
         str(made.with_suffix(".new")),
-        f"k8s.io/kubernetes/cmd/{NAME}",
+        f"k8s.io/kubernetes/cmd/{name}",
     ]
     environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod -buildvcs=false"}
     done = subprocess.run(words, cwd=module, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Unavailable(f"{NAME} cannot be built: {done.stderr.strip()[-500:]}")
+        raise Unavailable(f"{name} cannot be built: {done.stderr.strip()[-500:]}")
     made.with_suffix(".new").rename(made)
     return made
