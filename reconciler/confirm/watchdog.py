@@ -16,6 +16,7 @@ from reconciler.confirm.journal import BadJournal, ConfirmFolder, Journal
 from reconciler.engine.model import Action, Change, Line, Ref, Verb
 from reconciler.kernel.folders import FolderEvents
 from reconciler.kernel.tools import run_actions
+from reconciler.kernel.writing import anyway
 
 READY = "watching as process "  # and its number: all that it says to whoever started it
 
@@ -65,12 +66,15 @@ def resume(folder: ConfirmFolder) -> bool:
 
 
 def go_back(journal: Journal) -> None:
-    """Run the lines that undo a change. What the kernel refuses is as it was: the change may have stopped anywhere."""
+    """Run the lines that undo a change. What the kernel refuses is as it was: the change may have stopped anywhere.
+
+    Whoever hangs in the middle of it is no reason to leave the node cut off.
+    """
     change = Change("line", None, None, "")
     actions = [Action(Verb.UPDATE, change, Ref("line", (number,)), (), (Line(*line),)) for number, line in enumerate(journal.undo)]
-    for action, failure in zip(actions, run_actions(actions), strict=True):
+    for action, failure in zip(actions, run_actions(actions, turn=anyway), strict=True):
         if failure is not None and not failure.ran:  # a line that its tool could not read has ended the batch before it
-            run_actions([action])
+            run_actions([action], turn=anyway)
 
 
 def main() -> int:

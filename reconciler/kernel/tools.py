@@ -23,7 +23,7 @@ from reconciler.engine.round import Failure
 from reconciler.kernel import ovs, packed, proc_sys
 from reconciler.kernel.netns import Identity, inside
 from reconciler.kernel.processes import Processes, ToolFailed, ToolHung, ToolNotInstalled
-from reconciler.kernel.writing import CannotWrite, alone
+from reconciler.kernel.writing import CannotWrite, Turn, alone
 
 MANY = 64  # lines of one tool in a row; from here on those that can be packed are
 WORKERS = max(2, min(8, os.cpu_count() or 2))  # namespaces in which tools run at once
@@ -129,16 +129,18 @@ def run_actions(
     known: Callable[[str], Identity | None] = lambda netns: None,
     processes: Processes | None = None,
     runners: Mapping[str, Runner] = {},
+    turn: Turn = alone,
 ) -> list[Failure | None]:
     """Run the lines of the actions; see `reconciler.engine.round.Executor`. In order inside each namespace, several of these at once.
 
     known: the namespaces that stood under these names when they were observed; others are not touched.
     processes: by whom tools are run. runners: of tools that this node has its own way with.
-    Nobody else runs lines in the namespace of this thread meanwhile, and later only once the last of these tools has ended.
+    turn: how to see to it that nobody else runs lines in the namespace of this thread meanwhile, and later only once the last of
+    these tools has ended.
     """
     started = processes or Processes()
     try:
-        with alone(lambda: started.ending) as keep:
+        with turn(lambda: started.ending) as keep:
             tool = partial(run_tool, processes=started, keep=keep)
             return _run_alone(actions, known, tool, {**_RUN, **runners})
     except CannotWrite as others:

@@ -17,7 +17,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from reconciler.kernel.processes import TIMEOUT
@@ -25,12 +25,16 @@ from reconciler.kernel.requester import holds
 
 NAME = "\0plumbline-writing"
 WITHIN = TIMEOUT + 10.0  # seconds; a plumbline that lives stops its tools before
+_SOUND = 5.0  # seconds; a batch that takes longer hangs, most likely
 _SLICE = 0.2  # seconds between two looks at who it is
 _DIES = 1.0  # seconds that what was killed has to be gone
 _WAITERS = 64
 _LISTENING = "00010000"  # __SO_ACCEPTCON, include/linux/net.h
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 _SIGKILL = 1 << (signal.SIGKILL - 1)  # in SigPnd and ShdPnd of /proc/PID/status (proc(5))
+
+
+Turn = Callable[[Callable[[], bool]], AbstractContextManager[tuple[int, ...]]]
 
 
 class CannotWrite(Exception):
@@ -54,6 +58,17 @@ def alone(ending: Callable[[], bool] = never, within: float = WITHIN) -> Iterato
     finally:
         if held is not None:
             held.close()
+
+
+@contextmanager
+def anyway(ending: Callable[[], bool] = never) -> Iterator[tuple[int, ...]]:
+    """The same for the way back of a change that cut the node off: whoever still runs lines by then is waited for, and not for long."""
+    with ExitStack() as held:
+        try:
+            keep = held.enter_context(alone(ending, _SOUND))
+        except CannotWrite:
+            keep = ()
+        yield keep
 
 
 def _taken(ending: Callable[[], bool], within: float) -> socket.socket | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.confirm import watchdog
-from reconciler.confirm.journal import ARMED, BadJournal, ConfirmFolder
+from reconciler.confirm.journal import ARMED, BadJournal, ConfirmFolder, Journal
+from reconciler.kernel import writing
 from reconciler.kernel.probes import working
 from reconciler.lab.wait import until
 from tests.confirm import made
@@ -106,6 +107,16 @@ def test_an_undoing_that_was_interrupted_is_ended(tmp_path: Path) -> None:
         assert folder.take_back()
         assert watchdog.resume(folder)
         assert made.dumps() == before
+
+
+def test_whoever_hangs_in_the_middle_is_no_reason_to_stay_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "_SOUND", 0.3)
+    folder = ConfirmFolder(tmp_path)
+    with made.cut_off_able():
+        folder.arm(Journal(made.DIGEST, "n1", 0.0, "another boot", (("", "ip route add 203.0.113.0/24 via 192.0.2.1"),)))
+        with writing.alone():
+            assert watchdog.resume(folder)
+        assert "203.0.113.0/24" in made.dumps()
 
 
 def test_with_the_disk_full_nothing_runs(tmp_path: Path) -> None:

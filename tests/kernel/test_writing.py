@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.model import Action, Change, Line, Ref, Verb
+from reconciler.kernel import writing
 from reconciler.kernel.processes import Processes
 from reconciler.kernel.tools import run_actions
-from reconciler.kernel.writing import CannotWrite, alone
+from reconciler.kernel.writing import CannotWrite, alone, anyway
 from tests.kernel.test_processes import frozen, until
 from tests.namespaces import fresh_namespace, sh
 
@@ -154,7 +155,20 @@ def test_lines_wait_and_say_for_whom(netns: str) -> None:
     assert "mtu 1400" in sh("ip link show lo")
 
 
+def test_the_way_back_waits_for_nobody_that_hangs(netns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that is cut off stays so for as long as its lines do not run."""
+    monkeypatch.setattr(writing, "_SOUND", 0.3)
+    with alone():
+        assert run_actions(lines("ip link set lo mtu 1400"), turn=anyway) == [None]
+    assert "mtu 1400" in sh("ip link show lo")
+    with anyway() as keep:
+        assert keep, "it has a turn like any other where nobody else runs lines"
+        with pytest.raises(CannotWrite), alone(within=0):
+            pass
+
+
 # A real batch of so many lines that there is time to be killed in the middle.
+_ROUTES = 60_000
 _BATCH = """
 from tests.kernel.test_writing import lines, routes
 from reconciler.kernel.tools import run_actions
@@ -163,7 +177,7 @@ run_actions(lines(*(f"ip route add blackhole {one} proto 94" for one in routes()
 
 
 def routes() -> list[str]:
-    return [f"10.{number >> 8 & 255}.{number & 255}.0/24" for number in range(20_000)]
+    return [f"10.{number >> 8 & 255}.{number & 255}.0/24" for number in range(_ROUTES)]
 
 
 def test_a_real_batch_of_a_killed_plumbline(netns: str) -> None:
@@ -177,6 +191,6 @@ def test_a_real_batch_of_a_killed_plumbline(netns: str) -> None:
     with alone():
         found = sh("ip route").splitlines()
         again = sh("ip route").splitlines()
-    assert 0 < len(found) < 20_000, "it was not killed in the middle"
+    assert 0 < len(found) < _ROUTES, "it was not killed in the middle"
     assert again == found
     assert found == [f"blackhole {one} proto 94 " for one in routes()[: len(found)]]
