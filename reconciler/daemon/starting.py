@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from reconciler.cluster.access import NoAccess, find_access
+from reconciler.confirm import launch
 from reconciler.confirm.journal import BadJournal
 from reconciler.confirm.trials import Trials
 from reconciler.confirm.watchdog import NoWatchdog
@@ -51,6 +52,8 @@ def run(settings: Settings) -> int:
             trials = Trials(settings.state, all_kinds()) if settings.state and not settings.dry_run else None
             if trials is not None and trials.resume():
                 log.warning("a change was undone", why="nobody confirmed it before it ended", do="plumbline status shows its digest")
+            if trials is not None and (gap := launch.gap()):
+                log.info("watchdogs of changes on trial end with this container, if this is one: the next start undoes them", why=gap)
             teller = link.live if link else None
             daemon = Daemon(settings, log, lambda: load_inputs(settings, memo, known, teller), keeper, trials, link)
             held.callback(daemon.close)

@@ -136,5 +136,9 @@ def test_a_pod_without_systemd_ends_with_its_watchdog_and_its_restart_goes_on(no
     assert _cut(), "the gap that docs/confirm.md names"
     daemon = node.daemon(on, NOTHING)
     until(lambda: bool(made.watchdogs(node.confirm)), WAIT, lambda: "nobody watches again")
+    daemon.until("watchdogs of changes on trial end with this container")
+    daemon.until("it is on trial, by another process or by one that ended")
     _until_undone(node, before)
+    until(lambda: not made.watchdogs(node.confirm), WAIT, lambda: "somebody goes on watching")
+    assert '"converged": true' not in daemon.said, "what was on trial never became what drift is repaired with"
     daemon.kill()
