@@ -8,11 +8,62 @@
 #define CLASHES 4
 #define BACKENDS_ASKED 64
 
-static __always_inline bool find_service(const struct pl_end *front, __u8 proto, struct pl_service *service)
-{
-	struct pl_front key = { .addr = front->addr, .port = front->port, .proto = proto, .scope = PL_OUTSIDE };
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, 262144);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct pl_range);
+	__type(value, __u32);
+} pl_range_1 SEC(".maps");
 
+static __always_inline bool is_in_ranges(__u32 id, const struct pl_addr *who)
+{
+	struct pl_range key;
+
+	key.bits = 8 * (sizeof(key.id) + sizeof(key.network));
+	key.id = id;
+	key.network = *who;
+	return bpf_map_lookup_elem(&pl_range_1, &key);
+}
+
+static __always_inline bool find_in_ranges(__u32 id, __be16 port, __u8 proto, struct pl_service *service)
+{
+	struct pl_front key = { .port = port, .proto = proto, .scope = PL_IN_RANGES };
+
+	__builtin_memcpy(key.addr.bytes, &id, sizeof(id));
 	return pl_find(&key, service);
+}
+
+/*
+ * What a front leads a client to; false: none is there. One that is in none of its ranges gets the front itself, which
+ * says PL_RANGED and has no backend. Ranges go as soon as the front names others, so a look that was too late for them is
+ * taken again, and only what the same ranges say twice is believed.
+ */
+VERIFIED_ALONE bool find_service(const struct pl_end *front, const struct pl_end *client, __u8 proto, struct pl_service *service)
+{
+	struct pl_front key = {};
+	__u32 missed = 0;
+
+	if (!front || !client || !service)
+		return false;
+	key.addr = front->addr;
+	key.port = front->port;
+	key.proto = proto;
+	key.scope = PL_OUTSIDE;
+#pragma clang loop unroll(disable)
+	for (int try = 0; try < PL_TRIES; try++) {
+		if (!pl_find(&key, service))
+			return false;
+		if (!(service->flags & PL_RANGED) || (try && service->id == missed))
+			return true;
+		missed = service->id;
+		PL_PAUSE(try);
+		if (is_in_ranges(missed, &client->addr) && find_in_ranges(missed, key.port, proto, service))
+			return true;
+	}
+	__builtin_memset(service, 0, sizeof(*service));
+	service->flags = PL_RANGED;
+	return true;
 }
 
 /* Whether the front still leads to the backend of the flow, wherever that stands in its list now. */
@@ -26,7 +77,7 @@ VERIFIED_ALONE bool still_leads(const struct pl_flow *flow, __u8 proto)
 	chosen.slot = flow->slot;
 	chosen.backend.addr = flow->backend.addr;
 	chosen.backend.port = flow->backend.port;
-	return find_service(&flow->front, proto, &service) && pl_still(&service, &chosen);
+	return find_service(&flow->front, &flow->client, proto, &service) && pl_still(&service, &chosen);
 }
 
 VERIFIED_ALONE bool choose(const struct pl_addr *who, const struct pl_service *service, struct pl_chosen *chosen)

@@ -145,8 +145,12 @@ static __always_inline int stranger(struct __sk_buff *skb, struct packet *packet
 
 	if (packet->quoted)
 		return TC_ACT_UNSPEC; /* what it quotes may be the node's own */
-	if (!find_service(&packet->tuple.to, packet->tuple.proto, &service))
+	if (!find_service(&packet->tuple.to, &packet->tuple.from, packet->tuple.proto, &service))
 		return pass_by(skb, packet);
+	if (service.flags & PL_RANGED) {
+		pl_drop(PL_DROP_NO_RANGE);
+		return TC_ACT_SHOT;
+	}
 	if (packet->piece == LATER) {
 		pl_drop(PL_DROP_NO_FIRST_FRAGMENT);
 		return TC_ACT_SHOT;
@@ -166,7 +170,7 @@ static __always_inline int stranger(struct __sk_buff *skb, struct packet *packet
 static __noinline int unread(struct __sk_buff *skb, int reading, const struct packet *packet)
 {
 	struct pl_service service;
-	bool ours = reading == MALFORMED ? find_service(&packet->tuple.to, packet->tuple.proto, &service) ||
+	bool ours = reading == MALFORMED ? find_service(&packet->tuple.to, &packet->tuple.from, packet->tuple.proto, &service) ||
 						   bpf_map_lookup_elem(&pl_flow_1, &packet->tuple) :
 					   ends_here(skb, &packet->tuple);
 

@@ -35,11 +35,12 @@ struct pl_front {
 enum pl_service_flags {
 	PL_KEEP_CLIENT = 1, /* externalTrafficPolicy: Local: the source address stays as it is */
 	PL_DROP_EMPTY = 2, /* without backends nothing is answered; else refused: another node may have some */
+	PL_RANGED = 4, /* for clients of some networks: `id` is that of their ranges, and the count is 0; see pl_range */
 };
 
 struct pl_service {
 	__u32 id; /* of the list of backends; several fronts may share one */
-	__u32 count; /* backends: slots 0 to count - 1; 0: none is ready */
+	__u32 count; /* backends: slots 0 to count - 1; 0: none is ready, or none is for everybody (PL_RANGED) */
 	__u32 affinity; /* seconds that a client stays with its backend; 0: does not */
 	__u32 flags; /* enum pl_service_flags */
 };
@@ -77,7 +78,8 @@ enum pl_drop {
 	PL_DROP_NO_SOURCE = 4, /* the kernel names no source address for the way out */
 	PL_DROP_MAP_FULL = 5,
 	PL_DROP_NO_FLOW = 6, /* from the midst of a flow that is not known, of either side; a client's is reset */
-	PL_DROP_REASONS = 7,
+	PL_DROP_NO_RANGE = 7, /* no range of the front holds the client; nothing is answered */
+	PL_DROP_REASONS = 8,
 };
 
 /* Program arrays, one for each hook: pl_j_connect4_1 does not fit into 15 bytes, so the hooks have short names. */
@@ -94,6 +96,22 @@ enum pl_device_slot {
  * namespace's cookie in the host's order (SO_NETNS_COOKIE, socket(7); bpf_get_netns_cookie).
  */
 enum { PL_LOOPBACK = 2 }; /* one more enum pl_scope */
+
+/*
+ * pl_range_1, LPM trie: the networks whose clients a front is for (loadBalancerSourceRanges), the value is nothing.
+ *
+ * Such a front says PL_RANGED, the id of its ranges, and no backend: so a program that knows nothing of ranges lets nobody
+ * in. What its clients are led to is a front of scope PL_IN_RANGES, whose address is the id of the ranges (in the host's
+ * order) and zeros, with the same port and protocol. An id is of the same ranges and fronts as long as it is of any: what
+ * changes has another one, and the front that names it changes over at once.
+ */
+enum { PL_IN_RANGES = 3 }; /* one more enum pl_scope */
+
+struct pl_range {
+	__u32 bits; /* that count, of all that follow: 32 of the id, and the prefix length, of IPv4 96 more */
+	__u32 id;
+	struct pl_addr network;
+};
 
 /* A backend that was chosen. */
 struct pl_chosen {

@@ -12,8 +12,8 @@ from reconciler.cli.inputs import Inputs, compiled, is_this_host, on_this_host, 
 from reconciler.cli.options import facts_option, node_option, root_option
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.kind import ObservationFailed
-from reconciler.kinds.bpf_map_entry.layout import backend_text, front_text
-from reconciler.kinds.bpf_map_entry.services import Entries, ServiceTable
+from reconciler.kinds.bpf_map_entry.layout import backend_text, front_text, network_text
+from reconciler.kinds.bpf_map_entry.services import Entries, Front, Gate, ServiceTable
 from reconciler.report import screen
 
 if TYPE_CHECKING:  # what a verb does not need is not imported
@@ -39,7 +39,7 @@ def services(prefixes: Sequence[str], config: str, facts: Sequence[str], node: s
     name = this_node(inputs, node)
     here = bool(root) or is_this_host(inputs, name)
     table = _table(on_this_host(inputs, name, root) if here else inputs, name)
-    chosen = {key: one for key, one in table.services.items() if one.fronts and (not prefixes or key.startswith(tuple(prefixes)))}
+    chosen = {key: one for key, one in table.services.items() if one.doors and (not prefixes or key.startswith(tuple(prefixes)))}
     held = _held(table) if here else None
     if output == "json":
         document = {"node": name, "services": [_document(*one, held) for one in chosen.items()], "drops": held.drops if held else None}
@@ -76,10 +76,18 @@ def _held(table: ServiceTable) -> Held:
 
 
 def _wrong(held: Held, entries: Entries) -> list[str]:
-    """The fronts that the maps lack, or that count other endpoints than there should be."""
-    lists = dict(entries.lists)
-    differ = (one for one in entries.fronts if one.key not in held.fronts or held.fronts[one.key].backends != len(lists[one.list]))
-    return [front_text(one.key) for one in differ]
+    """The fronts that the maps lack, that count other endpoints than there should be, or let others in."""
+    return [_place(one, entries) for one in entries.doors if not held.holds(one, entries)]
+
+
+def _place(one: Front | Gate, entries: Entries) -> str:
+    """Where a service is reached, and by whom."""
+    text = front_text(one.key)
+    return f"{text}, only {', '.join(_sources(one, entries)) or 'nobody'}" if isinstance(one, Gate) else text
+
+
+def _sources(gate: Gate, entries: Entries) -> list[str]:
+    return [network_text(network) for network in dict(entries.ranges)[gate.ranges]]
 
 
 def _lines(chosen: Mapping[str, Entries], held: Held | None) -> Iterator[str]:
@@ -87,7 +95,7 @@ def _lines(chosen: Mapping[str, Entries], held: Held | None) -> Iterator[str]:
     for name, entries in chosen.items():
         yield name
         wrong = _wrong(held, entries) if held else []
-        for text in dict.fromkeys(front_text(one.key) for one in entries.fronts):
+        for text in dict.fromkeys(_place(one, entries) for one in entries.doors):
             yield f"  {text}" if text not in wrong else f"{WRONG} {text} is not in the map as it should be"
         for label, backends in entries.lists:
             local = sum(backend_text(one).endswith(" here") for one in backends)
@@ -104,7 +112,7 @@ def _document(name: str, entries: Entries, held: Held | None) -> dict[str, Any]:
     counted = held.lists({name: entries}) if held else {}
     return {
         "name": name,
-        "fronts": [{"address": front_text(one.key), "list": one.list, "affinity": one.affinity} for one in entries.fronts],
+        "fronts": [_front(one, entries) for one in entries.doors],
         "lists": [
             {
                 "name": label,
@@ -116,3 +124,8 @@ def _document(name: str, entries: Entries, held: Held | None) -> dict[str, Any]:
         ],
         "wrong": _wrong(held, entries) if held else [],
     }
+
+
+def _front(one: Front | Gate, entries: Entries) -> dict[str, Any]:
+    told = {"address": front_text(one.key), "list": one.list, "affinity": one.affinity}
+    return {**told, "sourceRanges": _sources(one, entries)} if isinstance(one, Gate) else told

@@ -107,6 +107,7 @@ def _sizes(loaded: Loaded, facts: Facts, said: Services, known: Iterable[Service
         backends += endpoints * (2 if service.external_local or service.internal_local else 1)
         for port in service.ports:
             outside = 2 * (len(service.external_ips) + len(service.ingress_ips)) + (2 * addresses + 2 if port.node_port else 0)
+            outside += 2 if service.source_ranges and service.ingress_ips else 0  # behind the ranges of each family
             fronts += len(service.cluster_ips) + outside
     for field, count, most in (("maxFronts", fronts, said.max_fronts), ("maxBackends", backends, said.max_backends)):
         if count > most:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from reconciler.facts.model import Backend, EndpointSlice, Service, ServicePort
-from reconciler.wire.ip import normal_address, normal_network, usable_by_a_host
+from reconciler.wire.ip import network_around, normal_address, usable_by_a_host
 
 SERVICE_NAME = "kubernetes.io/service-name"  # label of a slice: whose it is
 PROXY_NAME = "service.kubernetes.io/service-proxy-name"  # label: somebody else serves it
@@ -205,12 +205,12 @@ def _affinity(spec: Mapping[str, Any], label: str) -> int:
 
 
 def _ranges(spec: Mapping[str, Any], label: str) -> tuple[str, ...]:
-    """Those that leave somebody out."""
+    """Each once, in their order as text; host bits mean nothing, as they do to kube-proxy."""
     try:
-        found = tuple(normal_network(str(one).strip()) for one in _list(spec, "loadBalancerSourceRanges", label))
+        found = {network_around(str(one).strip()) for one in _list(spec, "loadBalancerSourceRanges", label)}
     except ValueError as error:
         raise BadService(f"{label}: spec.loadBalancerSourceRanges: {error}") from None
-    return () if any(one.endswith("/0") for one in found) else found
+    return tuple(sorted(found))
 
 
 def _slice_ports(thing: Mapping[str, Any], label: str) -> Iterator[tuple[str, str, int]]:

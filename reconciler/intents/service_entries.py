@@ -24,11 +24,13 @@ from reconciler.kinds.bpf_map_entry.layout import (
     backend_value,
     front_key,
     loopback,
+    network,
 )
-from reconciler.kinds.bpf_map_entry.services import Entries, Front
+from reconciler.kinds.bpf_map_entry.services import Entries, Front, Gate
 
 PROTOCOLS = {"TCP": TCP, "UDP": UDP}
 LOCALHOST = {4: "127.0.0.1", 6: "::1"}
+EVERYBODY = {4: "0.0.0.0/0", 6: "::/0"}
 Found = list[tuple[Backend, int]]  # endpoints with their port
 
 
@@ -84,13 +86,19 @@ def entries(here: Here, service: Service) -> Entries:
     if service.proxy or not service.cluster_ips:
         return Entries()
     fronts: list[Front] = []
+    gates: list[Gate] = []
     lists: dict[str, tuple[bytes, ...]] = {}
     for port in _ports(here, service):
         for front, local in _fronts(here, port):
-            fronts.append(front)
+            if isinstance(front, Gate):
+                gates.append(front)
+            else:
+                fronts.append(front)
             if front.list not in lists:
                 lists[front.list] = tuple(_packed(here, port.served(local=local)))
-    return Entries(tuple(fronts), tuple(lists.items()), (Origin("services", service.key, service.where),))
+    named = {gate.ranges for gate in gates}
+    ranges = tuple((name, tuple(map(network, found or ()))) for name, found in (_ranges(service, 4), _ranges(service, 6)) if name in named)
+    return Entries(tuple(fronts), tuple(lists.items()), (Origin("services", service.key, service.where),), tuple(gates), ranges)
 
 
 def _ports(here: Here, service: Service) -> Iterator[_Port]:
@@ -138,22 +146,37 @@ def _near(here: Here, ready: Found) -> Found:
     return ready
 
 
-def _fronts(here: Here, port: _Port) -> Iterator[tuple[Front, bool]]:
+def _ranges(service: Service, family: int) -> tuple[str, tuple[str, ...] | None]:
+    """What the ranges of a service are called, and the networks of one family in them; None: they let everybody in.
+
+    Without a word of one family, it is everybody's only where all of the other one are let in.
+    """
+    if not service.source_ranges or EVERYBODY[family] in service.source_ranges:
+        return "", None
+    found = tuple(_of(family, service.source_ranges))
+    if not found and EVERYBODY[10 - family] in service.source_ranges:
+        return "", None
+    return f"{service.key} IPv{family} from {','.join(found)}", found
+
+
+def _fronts(here: Here, port: _Port) -> Iterator[tuple[Front | Gate, bool]]:
     """Where a port is reached, each with whether its backends are those of this node alone."""
     service, said = port.service, port.port
     for ip in _of(port.family, service.cluster_ips):
         yield _front(port, ip, said.port, INSIDE, local=service.internal_local)
     if not here.outside:
         return
-    ingress = () if service.source_ranges else service.ingress_ips
-    reached = [(ip, said.port) for ip in dict.fromkeys(_of(port.family, (*service.external_ips, *ingress)))]
+    ranges, networks = _ranges(service, port.family)
+    guarded = {(ip, said.port) for ip in service.ingress_ips} if networks is not None else ()
+    reached = [(ip, said.port) for ip in dict.fromkeys(_of(port.family, (*service.external_ips, *service.ingress_ips)))]
     if said.node_port and any(_of(port.family, service.cluster_ips)):
         reached += [(ip, said.node_port) for ip in _of(port.family, here.addresses)]
         if here.netns_cookie:
             yield _front(port, LOCALHOST[port.family], said.node_port, LOOPBACK, cookie=here.netns_cookie)
     for ip, number in dict.fromkeys(reached):
         yield _front(port, ip, number, INSIDE)  # who is in the cluster already need not be kept from other nodes' endpoints
-        yield _front(port, ip, number, OUTSIDE, local=service.external_local)
+        front, local = _front(port, ip, number, OUTSIDE, local=service.external_local)
+        yield (Gate(front.key, ranges, *front[1:]) if (ip, number) in guarded else front), local
 
 
 def _of(family: int, addresses: Iterable[str]) -> list[str]:
@@ -184,9 +207,10 @@ def local_ready(here: str, service: Service) -> int:
 def left_out(services: Sequence[Service]) -> Iterator[tuple[Service, str]]:
     """What of the services is not served, and why, for people."""
     for service in services:
-        if service.source_ranges and service.ingress_ips:
-            text = "loadBalancerSourceRanges is not supported: its load balancer's addresses are left alone, so that nobody is let in"
-            yield service, f"{text}; filter in front of the nodes and take the field out, or leave the service to kube-proxy"
+        for family in (4, 6):
+            if _ranges(service, family)[1] == () and (closed := _of(family, service.ingress_ips)):
+                text = f"loadBalancerSourceRanges names no network of IPv{family}, so nobody from outside is let in at {', '.join(closed)}"
+                yield service, f"{text}; add some, or {EVERYBODY[family]} for everybody"
         for port in service.ports:
             if port.protocol not in PROTOCOLS:
                 yield (

@@ -13,7 +13,7 @@ from reconciler.intents.selector import selected
 from reconciler.intents.service_entries import Here, entries, left_out
 from reconciler.intents.service_programs import machinery, pins
 from reconciler.kinds.bpf_map_entry import BpfMapEntryKey
-from reconciler.kinds.bpf_map_entry.layout import BACKENDS, FRONTS, OBJECTS
+from reconciler.kinds.bpf_map_entry.layout import BACKENDS, FRONTS, OBJECTS, RANGES
 from reconciler.kinds.bpf_map_entry.services import ServiceTable
 from reconciler.spec.services import NodePorts, Services
 
@@ -40,9 +40,8 @@ def rows(context: Context) -> Iterable[Any]:
     memo = context.memo or Memo()
     path = pins(context, services)
     table = memo.table(NAME, here, known or (), _name, entries)
-    yield ServiceTable(
-        BpfMapEntryKey(path.map(FRONTS), b""), path.map(BACKENDS), table, known is not None, origin=(Origin(NAME, "entries", where),)
-    )
+    key, origin = BpfMapEntryKey(path.map(FRONTS), b""), (Origin(NAME, "entries", where),)
+    yield ServiceTable(key, path.map(BACKENDS), path.map(RANGES), table, known is not None, origin=origin)
     for remarks in memo.table(f"{NAME}: left out", None, known or (), _name, _remarks).values():
         yield from remarks
 

@@ -32,6 +32,7 @@ _NUMBERS = {
 _MACHINE = os.uname().machine
 _NUMBER = _NUMBERS.get(_MACHINE)
 _BPFFS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
+_BATCHED = ("hash", "lpm_trie")  # types of maps that take batches
 _CHUNK = 1 << 14  # entries asked for in one call
 _SETTLED = 50_000_000  # nanoseconds; the clock of a file system ticks every 1 to 10 ms: what comes within a tick leaves no trace
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -168,15 +169,15 @@ def program(number: int) -> ProgramInfo | None:
 
 def dump(descriptor: int, info: MapInfo) -> tuple[bytes, bytes]:
     """All keys and all values of a map, each end to end in one order. Raises OSError."""
-    if info.type == "hash":
-        return _dump_hash(descriptor, info)
+    if info.type in _BATCHED:
+        return _dump_batches(descriptor, info)
     keys = [struct.pack("=I", number) for number in range(info.max_entries)]
     found = [(key, value) for key in keys if (value := look_up(descriptor, info, key)) is not None]
     return b"".join(key for key, _ in found), b"".join(value for _, value in found)
 
 
-def _dump_hash(descriptor: int, info: MapInfo) -> tuple[bytes, bytes]:
-    """In batches (BPF_MAP_LOOKUP_BATCH, Linux 5.6): the kernel gives whole buckets, and says where it stopped."""
+def _dump_batches(descriptor: int, info: MapInfo) -> tuple[bytes, bytes]:
+    """In batches (BPF_MAP_LOOKUP_BATCH, Linux 5.6, of tries 5.13): the kernel gives whole buckets, and says where it stopped."""
     room = min(info.max_entries, _CHUNK)
     keys, values = ctypes.create_string_buffer(info.key_size * room), ctypes.create_string_buffer(info.value_size * room)
     place = ctypes.create_string_buffer(max(info.key_size, 8))
@@ -200,7 +201,7 @@ def _dump_hash(descriptor: int, info: MapInfo) -> tuple[bytes, bytes]:
 
 
 def look_up(descriptor: int, info: MapInfo, key: bytes) -> bytes | None:
-    """The value under one key; None where there is none. Raises OSError."""
+    """The value under one key; None where there is none. Of a trie it is that of the longest prefix of the key. Raises OSError."""
     wanted, value = attribute(key), ctypes.create_string_buffer(info.value_size)
     try:
         call(wire.MAP_LOOKUP_ELEM, attribute(wire.ELEMENT.pack(descriptor, ctypes.addressof(wanted), ctypes.addressof(value), 0)))
@@ -234,7 +235,7 @@ def write(descriptor: int, info: MapInfo, entries: Written) -> dict[int, OSError
 
     One that is refused ends a batch; the rest is given again behind it.
     """
-    if info.type != "hash":
+    if info.type not in _BATCHED:
         return _one_by_one(descriptor, info, entries)
     count, failed = entries.number, dict[int, OSError]()
     keys, values = attribute(entries.keys), attribute(entries.values)

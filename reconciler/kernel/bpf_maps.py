@@ -3,6 +3,7 @@
 The kernel tells of no change to a map. A map is read whole when it is small, when it is
 another one than it was, and when the last such look is too old; in between only the
 entries that were written to since are read. What did not change is the very same row.
+A trie has no such reading: for a key that has gone it answers with a shorter one.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class PinnedMaps:
         try:
             with bpf.opened_map(path) as (descriptor, info):
                 known = self._known.setdefault(path, _Known())
-                if known.number != info.id or self._is_due(known, patience):
+                if known.number != info.id or self._is_due(known, patience) or (known.touched and info.type == "lpm_trie"):
                     found = self._whole_look(known, descriptor, info, programs)
                 else:
                     found = self._touched_ones(known, descriptor, info)

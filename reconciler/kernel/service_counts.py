@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.engine.kind import ObservationFailed
 from reconciler.kernel.bpf import dump, look_up, opened_map, why
-from reconciler.kinds.bpf_map_entry.layout import COUNT, COUNTS, DROPPED, DROPS, FRONTS, Service, service_of
-from reconciler.kinds.bpf_map_entry.services import Entries
+from reconciler.kinds.bpf_map_entry.layout import (
+    COUNT,
+    COUNTS,
+    DROPPED,
+    DROPS,
+    FRONTS,
+    RANGED,
+    RANGES,
+    Service,
+    in_ranges,
+    range_of,
+    service_of,
+)
+from reconciler.kinds.bpf_map_entry.services import Entries, Front, Gate
 
 _POSSIBLE = "/sys/devices/system/cpu/possible"
 
@@ -30,16 +43,34 @@ class Held(NamedTuple):
     fronts: dict[bytes, Service]
     counts: dict[int, Count]  # by the list's id; those of which nothing was counted yet are missing
     drops: dict[str, int]  # by reason
+    ranges: Mapping[int, frozenset[bytes]] = {}  # by their id: networks
 
     def lists(self, services: Mapping[str, Entries]) -> dict[str, Count]:
         """What was counted of each list, by its name: its fronts say under which id it is."""
         found = {}
         for entries in services.values():
-            for front in entries.fronts:
-                there = self.fronts.get(front.key)
+            for front in entries.doors:
+                there = lead(front, self.fronts.get)
                 if there is not None and front.list not in found and there.id in self.counts:
                     found[front.list] = self.counts[there.id]
         return found
+
+    def holds(self, front: Front | Gate, entries: Entries) -> bool:
+        """Whether a front leads to as many backends as it should, and lets in whom it should."""
+        there = lead(front, self.fronts.get)
+        if there is None or there.backends != len(dict(entries.lists)[front.list]):
+            return False
+        if isinstance(front, Front):
+            return True
+        return self.ranges.get(self.fronts[front.key].id, frozenset()) == set(dict(entries.ranges)[front.ranges])
+
+
+def lead(front: Front | Gate, get: Callable[[bytes], Service | None]) -> Service | None:
+    """What a front leads those to whom it lets in; None where it is missing, or is not such a one."""
+    there = get(front.key)
+    if there is None or bool(there.flags & RANGED) is not (type(front) is Gate):
+        return None
+    return get(in_ranges(front.key, there.id)) if there.flags & RANGED else there
 
 
 def held(maps: str) -> Held:
@@ -52,7 +83,7 @@ def held(maps: str) -> Held:
                 keys[start : start + info.key_size]: service_of(values[at : at + size])
                 for start, at in zip(range(0, len(keys), info.key_size), range(0, len(values), size), strict=True)
             }
-        return Held(fronts, _counts(maps), _drops(maps))
+        return Held(fronts, _counts(maps), _drops(maps), _ranges(maps))
     except OSError as error:
         raise ObservationFailed(f"{maps}: {why(error)}") from error
 
@@ -63,14 +94,33 @@ def some(maps: str, services: Iterable[Entries]) -> dict[str, Count]:
     try:
         with opened_map(f"{maps}/{FRONTS}") as (fronts, front_info), opened_map(f"{maps}/{COUNTS}") as (counts, count_info):
             each = count_info._replace(value_size=_aligned(count_info.value_size) * cpus())
-            for front in (front for entries in services for front in entries.fronts):
-                lead = look_up(fronts, front_info, front.key) if front.list not in found else None
-                value = look_up(counts, each, struct.pack("=I", service_of(lead).id)) if lead is not None else None
+
+            def get(key: bytes) -> Service | None:
+                raw = look_up(fronts, front_info, key)
+                return service_of(raw) if raw is not None else None
+
+            for front in (front for entries in services for front in entries.doors):
+                there = lead(front, get) if front.list not in found else None
+                value = look_up(counts, each, struct.pack("=I", there.id)) if there is not None else None
                 if value is not None:
                     found[front.list] = _summed(value)
     except OSError as error:
         raise ObservationFailed(f"{maps}: {why(error)}") from error
     return found
+
+
+def _ranges(maps: str) -> dict[int, frozenset[bytes]]:
+    """None where nothing is reached from outside: then there is no such map."""
+    found: dict[int, set[bytes]] = defaultdict(set)
+    try:
+        with opened_map(f"{maps}/{RANGES}") as (descriptor, info):
+            keys, _ = dump(descriptor, info)
+    except FileNotFoundError:
+        return {}
+    for start in range(0, len(keys), info.key_size):
+        number, network = range_of(keys[start : start + info.key_size])
+        found[number].add(network)
+    return {number: frozenset(networks) for number, networks in found.items()}
 
 
 def drops(maps: str) -> dict[str, int]:

@@ -31,13 +31,21 @@ def normal_address(address: str) -> str:
 @lru_cache(maxsize=REMEMBERED)
 def normal_network(network: str) -> str:
     """A network in its shortest form; host bits are an error. Raises ValueError."""
-    address, slash, length = network.partition("/")
+    found = network_around(network)
+    if packed(network.partition("/")[0]) != packed(found.partition("/")[0]):
+        raise ValueError(f"{network!r} has host bits set")
+    return found
+
+
+def network_around(text: str) -> str:
+    """A network in its shortest form; host bits are left out. Raises ValueError."""
+    address, slash, length = text.partition("/")
     raw = packed(address)
     bits = len(raw) * 8
     if not slash or not length.isascii() or not length.isdigit() or int(length) > bits:
-        raise ValueError(f"{network!r} is no network: a prefix length of 0 to {bits} is missing")
-    if int.from_bytes(raw, "big") & ((1 << (bits - int(length))) - 1):
-        raise ValueError(f"{network!r} has host bits set")
+        raise ValueError(f"{text!r} is no network: a prefix length of 0 to {bits} is missing")
+    host = (1 << (bits - int(length))) - 1
+    raw = (int.from_bytes(raw, "big") & ~host).to_bytes(len(raw), "big")
     return f"{socket.inet_ntop(socket.AF_INET if bits == 32 else socket.AF_INET6, raw)}/{int(length)}"
 
 

@@ -30,13 +30,15 @@ class MapType(NamedTuple):
     key: int
     value: int
     entries: int = 1024
+    flags: int = 0
 
 
 MAPS = {
     "pl_front_1": MapType("hash", 20, 16),
     "pl_back_1": MapType("hash", 8, 20),
+    "pl_range_1": MapType("lpm_trie", 24, 4, flags=1),  # BPF_F_NO_PREALLOC
     "pl_count_1": MapType("percpu_hash", 4, 24),
-    "pl_drop_1": MapType("percpu_array", 4, 8, 7),
+    "pl_drop_1": MapType("percpu_array", 4, 8, 8),
     "pl_affin_1": MapType("lru_hash", 24, 32),
     "pl_sockrev_1": MapType("lru_hash", 32, 20),
     "pl_sockpeer_1": MapType("lru_hash", 32, 20),
@@ -102,7 +104,7 @@ def maps_of(obj: Path) -> list[str]:
 def create_maps(root: Path, maps: dict[str, MapType]) -> None:
     (root / "maps").mkdir(parents=True, exist_ok=True)
     bpftool(
-        f"map create {root}/maps/{name} type {one.type} key {one.key} value {one.value} entries {one.entries} name {name}"
+        f"map create {root}/maps/{name} type {one.type} key {one.key} value {one.value} entries {one.entries} name {name} flags {one.flags}"
         for name, one in maps.items()
     )
 

@@ -19,6 +19,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,15 +35,22 @@ DEVICES = ("eth0", "plumb0", "cni0")
 SECONDS = 10.0
 HERE, KEEP_CLIENT, DROP_EMPTY = 1, 1, 2  # enum pl_backend_flags, pl_service_flags
 COMES_IN, IN_BETWEEN, GOES_OUT = range(3)  # enum pl_where
-NO_BACKEND, NO_FIRST_FRAGMENT, MALFORMED, NO_PORT, NO_SOURCE, MAP_FULL, NO_FLOW = range(7)  # enum pl_drop
+NO_BACKEND, NO_FIRST_FRAGMENT, MALFORMED, NO_PORT, NO_SOURCE, MAP_FULL, NO_FLOW, NO_RANGE = REASONS = range(8)  # enum pl_drop
+IN_RANGES, RANGED = 3, 4  # enum pl_scope, pl_service_flags
 SOURCE_PORTS = range(61000, 65536)  # PL_SOURCE_PORTS and its end
 OVERLAY_MTU = 1450
 FLOWS = 8192  # entries of pl_flow_1
 SIOCETHTOOL = 0x8946  # include/uapi/linux/sockios.h
 OFFLOADS = (0x15, 0x17, 0x1F, 0x24, 0x2C)  # rx and tx checksums, TSO, GSO, GRO: include/uapi/linux/ethtool.h
-DEVICE_MAPS = ("pl_front_1", "pl_back_1", "pl_count_1", "pl_drop_1", "pl_affin_1", "pl_flow_1", "pl_frag_1", "pl_j_tc_1")
+DEVICE_MAPS = ("pl_front_1", "pl_back_1", "pl_range_1", "pl_count_1", "pl_drop_1", "pl_affin_1", "pl_flow_1", "pl_frag_1", "pl_j_tc_1")
 
 _numbers = itertools.count()
+
+
+def within(number: int, network: str) -> bytes:
+    """struct pl_range."""
+    one = ip_network(network)
+    return struct.pack("=II", 32 + one.prefixlen + (96 if one.version == 4 else 0), number) + address(str(one.network_address))
 
 
 class Family(NamedTuple):
@@ -275,6 +283,25 @@ class Site:
         self.maps["pl_front_1"][front] = struct.pack("=IIII", number, len(backends), affinity, flags)
         return number
 
+    def gate(
+        self, at: Endpoint, proto: int, ranges: int, networks: Sequence[str], behind: int, *, backends: int = 1, flags: int = 0
+    ) -> None:
+        """A front for clients of these networks alone, who get to the list `behind`; in the order of a plan."""
+        for one in networks:
+            self.maps["pl_range_1"][within(ranges, one)] = bytes(4)
+        place = struct.pack("!HB", at.port, proto)
+        self.maps["pl_front_1"][struct.pack("=I12x", ranges) + place + bytes((IN_RANGES,))] = struct.pack(
+            "=IIII", behind, backends, 0, flags
+        )
+        self.maps["pl_front_1"][address(at.address) + place + bytes((OUTSIDE,))] = struct.pack("=IIII", ranges, 0, 0, RANGED)
+
+    def forget_ranges(self, number: int) -> None:
+        """What a plan does last, after another front took the place of one that named them."""
+        for key in [key for key in self.maps["pl_front_1"] if key[:4] + key[19:] == struct.pack("=IB", number, IN_RANGES)]:
+            del self.maps["pl_front_1"][key]
+        for key in [key for key in self.maps["pl_range_1"] if key[4:8] == struct.pack("=I", number)]:
+            del self.maps["pl_range_1"][key]
+
     def put_programs(self, folder: Path | None = None) -> None:
         for slot, name in enumerate(("ingress", "egress")):
             program = opened((folder or self.device) / name)
@@ -285,7 +312,7 @@ class Site:
         return self._drops(reason) - self._dropped.get(reason, 0)
 
     def all_dropped(self) -> dict[int, int]:
-        return {reason: count for reason in range(7) if (count := self.dropped(reason))}
+        return {reason: count for reason in REASONS if (count := self.dropped(reason))}
 
     def _drops(self, reason: int) -> int:
         return sum(struct.unpack(f"={possible_cpus()}Q", self.maps["pl_drop_1"][struct.pack("=I", reason)]))
@@ -300,9 +327,9 @@ class Site:
 
     def begin(self) -> None:
         """As it is before a test: no service, no flow, the usual routes."""
-        for name in ("pl_front_1", "pl_back_1", "pl_count_1", "pl_affin_1", "pl_flow_1", "pl_frag_1"):
+        for name in ("pl_front_1", "pl_back_1", "pl_range_1", "pl_count_1", "pl_affin_1", "pl_flow_1", "pl_frag_1"):
             self.maps[name].clear()
-        self._dropped = {reason: self._drops(reason) for reason in range(7)}
+        self._dropped = {reason: self._drops(reason) for reason in REASONS}
         self.route("overlay")
         self.offloads(ALL)
         self.reverse_path_filter(1)

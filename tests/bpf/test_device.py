@@ -56,6 +56,7 @@ def test_the_way_there_and_back(site: Site, family: Family, transport: str, prot
     front, backend = Endpoint(family.node, PORT), Endpoint(family.far[0], TARGET)
     site.service(front, proto, [backend])
     with conversation(site, family, proto, front, backend) as talk:
+        talk.in_pieces()
         talk.ask(b"x" * 4000)
         talk.answer(b"y" * 4000)
     assert site.all_dropped() == {}
@@ -164,6 +165,7 @@ def test_datagrams_of_many_fragments(site: Site, family: Family, transport: str,
     front, backend = Endpoint(family.node, PORT), Endpoint(family.far[0], TARGET)
     number = site.service(front, UDP, [backend])
     with conversation(site, family, UDP, front, backend) as talk:
+        talk.in_pieces()
         before = site.counted(number)[1]
         talk.ask(STREAM[:8000])
         talk.answer(STREAM[:9000])

@@ -43,7 +43,7 @@ def enum_of(text: str, name: str) -> int:
 def test_numbers_of_the_header() -> None:
     text = HEADER.read_text()
     assert re.search(rf"#define PL_VERSION {layout.VERSION}\n", text)
-    for name in ("INSIDE", "OUTSIDE", "LOOPBACK", "KEEP_CLIENT", "DROP_EMPTY", "HERE"):
+    for name in ("INSIDE", "OUTSIDE", "LOOPBACK", "IN_RANGES", "KEEP_CLIENT", "DROP_EMPTY", "RANGED", "HERE"):
         assert enum_of(text, f"PL_{name}") == getattr(layout, name)
     assert enum_of(text, "PL_DROP_REASONS") == len(layout.DROPS)
     for number, reason in enumerate(layout.DROPS):

@@ -22,10 +22,21 @@ default/shop
 """
 
 
+CONSOLE = """\
+default/console
+  10.96.0.40:443/tcp
+  203.0.113.40:443/tcp
+  203.0.113.40:443/tcp from outside, only 192.0.2.0/24, 198.51.100.7/32
+  https/TCP IPv4 all: 1 ready, 1 here
+    10.244.1.40:8443 here
+"""
+
+
 def test_where_services_are_reached_and_by_which_endpoints() -> None:
     assert plumbline("services", "default/shop", "--config", FILE, *FACTS).stdout == SHOP
+    assert plumbline("services", "default/console", "--config", FILE, *FACTS).stdout == CONSOLE
     names = [line for line in plumbline("services", "--config", FILE, *FACTS).stdout.splitlines() if not line.startswith(" ")]
-    assert names == ["default/mail", "default/shop", "kube-system/kube-dns"]
+    assert names == ["default/console", "default/mail", "default/shop", "kube-system/kube-dns"]
     assert plumbline("services", "nowhere/", "--config", FILE, *FACTS).stdout == ""
 
 
@@ -34,6 +45,8 @@ def test_the_same_for_programs() -> None:
     (mail,) = said["services"]
     assert (said["node"], said["drops"], mail["name"], mail["wrong"]) == ("n1", None, "default/mail", [])
     assert {one["address"] for one in mail["fronts"]} >= {"10.96.0.30:25/tcp", "203.0.113.25:25/tcp from outside"}
+    (console,) = json.loads(plumbline("services", "default/console", "--config", FILE, *FACTS, "-o", "json").stdout)["services"]
+    assert [one.get("sourceRanges") for one in console["fronts"]] == [None, None, ["192.0.2.0/24", "198.51.100.7/32"]]
     assert mail["lists"][0] == {"name": "default/mail:25/TCP IPv4 all", "backends": ["10.244.2.25:25"], "here": 0, "counted": None}
 
 
@@ -53,6 +66,7 @@ def test_what_is_missing_is_told(words: tuple[str, ...], says: str) -> None:
     [
         ("10.96.0.20", "10.96.0.20:80/tcp → 2 backends"),
         ("default/shop", "list 4180194377 slot 1 → 10.244.2.20:8080"),
+        ("198.51.100.7/32", "from 198.51.100.7/32"),
         ("30025/tcp from outside", "services: default/mail (services.yaml (Service default/mail))"),
     ],
 )

@@ -107,7 +107,12 @@ WAITS, TURN = "rollout.maxUnavailable: waits for n7", "plumbline-rollout-0"
 
 def served(*names: str) -> Wanted:
     """Services whose counters are read; `counted` says what they are."""
-    table = ServiceTable(BpfMapEntryKey("/nowhere/maps/pl_front_1", b""), "/nowhere/maps/pl_back_1", dict.fromkeys(names, Entries()))
+    table = ServiceTable(
+        BpfMapEntryKey("/nowhere/maps/pl_front_1", b""),
+        "/nowhere/maps/pl_back_1",
+        "/nowhere/maps/pl_range_1",
+        dict.fromkeys(names, Entries()),
+    )
     return Wanted({"bpf_map_entry": {table.key: table}})
 
 

@@ -113,6 +113,6 @@ def test_counters_are_told_by_service_and_port() -> None:
 def test_nothing_is_told_without_services_or_without_maps() -> None:
     counts = ServiceCounts()
     assert [one.samples for one in counts.collect()] == [[], [], [], []]
-    table = ServiceTable(BpfMapEntryKey("/nowhere/maps/pl_front_1", b""), "/nowhere/maps/pl_back_1", {})
+    table = ServiceTable(BpfMapEntryKey("/nowhere/maps/pl_front_1", b""), "/nowhere/maps/pl_back_1", "/nowhere/maps/pl_range_1", {})
     counts.to(Wanted({"bpf_map_entry": {table.key: table}}))
     assert [one.samples for one in counts.collect()] == [[], [], [], []]

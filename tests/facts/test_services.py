@@ -119,7 +119,8 @@ def test_what_conditions_mean(conditions: Any, ready: bool, serving: bool, termi
         ({"ports": [{"port": 5000, "protocol": "SCTP"}]}, "ports", (ServicePort("", "SCTP", 5000),)),
         ({"ports": [{"port": 80}], "allocateLoadBalancerNodePorts": False}, "ports", (ServicePort("", "TCP", 80),)),
         ({"loadBalancerSourceRanges": ["192.0.2.0/24"]}, "source_ranges", ("192.0.2.0/24",)),
-        ({"loadBalancerSourceRanges": ["192.0.2.0/24", " 0.0.0.0/0"]}, "source_ranges", ()),
+        ({"loadBalancerSourceRanges": ["192.0.2.0/24", " 0.0.0.0/0"]}, "source_ranges", ("0.0.0.0/0", "192.0.2.0/24")),
+        ({"loadBalancerSourceRanges": ["10.1.2.3/8", "2001:db8:0::1/32", "10.0.0.0/8"]}, "source_ranges", ("10.0.0.0/8", "2001:db8::/32")),
     ],
 )
 def test_forms_of_services(change: dict[str, Any], field: str, value: Any) -> None:
@@ -140,7 +141,8 @@ def test_forms_of_services(change: dict[str, Any], field: str, value: Any) -> No
         ({"externalTrafficPolicy": "Nearby"}, "allowed: Cluster, Local"),
         ({"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 90000}}}, "allowed: 1 to 86400"),
         ({"sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 0}}}, "allowed: 1 to 86400"),
-        ({"loadBalancerSourceRanges": ["10.0.0.1/8"]}, "loadBalancerSourceRanges: '10.0.0.1/8' has host bits set"),
+        ({"loadBalancerSourceRanges": ["10.0.0.1"]}, "loadBalancerSourceRanges: '10.0.0.1' is no network"),
+        ({"loadBalancerSourceRanges": ["10.0.0.1/33"]}, "a prefix length of 0 to 32 is missing"),
     ],
 )
 def test_mistakes_in_services(change: dict[str, Any], says: str) -> None:

@@ -13,7 +13,7 @@ from reconciler.intents.service_entries import Here, entries, local_ready
 from reconciler.intents.services import rows
 from reconciler.kinds.bpf_map import BpfMap
 from reconciler.kinds.bpf_map_entry import BpfMapEntry
-from reconciler.kinds.bpf_map_entry.layout import DROP_EMPTY, KEEP_CLIENT, OBJECTS, backend_text, front_text
+from reconciler.kinds.bpf_map_entry.layout import DROP_EMPTY, KEEP_CLIENT, OBJECTS, backend_text, front_text, network_text
 from reconciler.kinds.bpf_map_entry.services import Entries, ServiceTable
 from reconciler.kinds.bpf_program import BpfProgram
 from reconciler.kinds.cgroup_attachment import CgroupAttachment
@@ -42,7 +42,13 @@ def node_port(*slices: EndpointSlice, **changes: Any) -> Service:
 def led(found: Entries) -> dict[str, list[str]]:
     """Where each front leads to, in words."""
     lists = dict(found.lists)
-    return {front_text(front.key): [backend_text(value) for value in lists[front.list]] for front in found.fronts}
+    return {front_text(front.key): [backend_text(value) for value in lists[front.list]] for front in found.doors}
+
+
+def sources(found: Entries) -> dict[str, list[str]]:
+    """Who is let in where not everybody is."""
+    ranges = dict(found.ranges)
+    return {front_text(gate.key): list(map(network_text, ranges[gate.ranges])) for gate in found.gates}
 
 
 def flags(found: Entries) -> dict[str, int]:
@@ -159,9 +165,57 @@ def test_without_node_ports_there_are_cluster_ips_alone() -> None:
     assert list(led(entries(Here("n1", outside=False), everything))) == ["10.96.0.10:80/tcp"]
 
 
-def test_source_ranges_let_nobody_in_where_they_cannot_be_held() -> None:
-    closed = node_port(piece(A), type="LoadBalancer", ingress_ips=("203.0.113.1",), source_ranges=("192.0.2.0/24",))
-    assert not any("203.0.113.1" in front for front in led(entries(HERE_ON_N1, closed)))
+def balanced(*ranges: str, **changes: Any) -> Entries:
+    both = {"cluster_ips": ("10.96.0.10", "fd00:96::10"), "ingress_ips": ("203.0.113.1", "2001:db8::1"), **changes}
+    return entries(HERE_ON_N1, node_port(piece(A), type="LoadBalancer", source_ranges=ranges, **both))
+
+
+def test_source_ranges_are_for_the_load_balancers_addresses_from_outside_alone() -> None:
+    found = balanced("192.0.2.0/24", "198.51.100.7/32", "2001:db8:1::/48", external_ips=("198.51.100.7",))
+    both = "192.0.2.0/24", "198.51.100.7/32"
+    assert sources(found) == {"203.0.113.1:80/tcp from outside": [*both], "[2001:db8::1]:80/tcp from outside": ["2001:db8:1::/48"]}
+    assert led(found) == led(balanced(external_ips=("198.51.100.7",))), "and lead where they would without"
+    assert [front_text(one.key) for one in found.fronts if "outside" in front_text(one.key)] == [
+        "198.51.100.7:80/tcp from outside",
+        "10.0.1.11:30080/tcp from outside",
+        "[fd00:1::11]:30080/tcp from outside",
+    ]
+
+
+def test_source_ranges_hold_for_an_address_that_is_an_external_ip_too() -> None:
+    found = balanced("192.0.2.0/24", external_ips=("203.0.113.1",), ingress_ips=("203.0.113.1",))
+    assert sources(found) == {"203.0.113.1:80/tcp from outside": ["192.0.2.0/24"]}
+    assert not any(front_text(one.key) == "203.0.113.1:80/tcp from outside" for one in found.fronts)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "four", "six"),
+    [
+        ((), None, None),
+        (("0.0.0.0/0",), None, None),
+        (("::/0",), None, None),
+        (("0.0.0.0/0", "192.0.2.0/24", "::/0"), None, None),
+        (("192.0.2.0/24",), ["192.0.2.0/24"], []),
+        (("2001:db8::/32",), [], ["2001:db8::/32"]),
+        (("0.0.0.0/0", "2001:db8::/32"), None, ["2001:db8::/32"]),
+        (("192.0.2.0/24", "::/0"), ["192.0.2.0/24"], None),
+        (("10.0.0.0/8", "10.1.0.0/16"), ["10.0.0.0/8", "10.1.0.0/16"], []),
+    ],
+)
+def test_source_ranges_of_one_family_close_the_other(ranges: tuple[str, ...], four: list[str] | None, six: list[str] | None) -> None:
+    said = {"203.0.113.1:80/tcp from outside": four, "[2001:db8::1]:80/tcp from outside": six}
+    assert sources(balanced(*ranges)) == {front: found for front, found in said.items() if found is not None}
+
+
+def test_source_ranges_stand_before_what_the_policies_say() -> None:
+    (gate,) = balanced("192.0.2.0/24", ingress_ips=("203.0.113.1",), external_local=True, affinity=600).gates
+    assert (gate.list, gate.affinity, gate.flags) == ("default/web:http/TCP IPv4 local", 600, KEEP_CLIENT)
+
+
+def test_other_source_ranges_have_another_name_and_the_same_ones_the_same() -> None:
+    names = [dict(balanced(one, ingress_ips=("203.0.113.1",)).ranges).keys() for one in ("192.0.2.0/24", "192.0.2.0/25", "192.0.2.0/24")]
+    assert names[0] == names[2] != names[1]
+    assert len({name for found in names for name in found}) == 2
 
 
 # -- policies --------------------------------------------------------------------------------------
@@ -278,8 +332,8 @@ def test_maps_are_as_large_as_they_are_said_to_be() -> None:
         (context(host=HOST._replace(uplink="")), "which device is the uplink of n1 cannot be told"),
         (context("services: {nodePort: {addresses: 203.0.113.0/24}}"), "n1 has no address that node ports could be reached at"),
         (
-            context(services=(service(ingress_ips=("203.0.113.1",), source_ranges=("192.0.2.0/24",)),)),
-            "loadBalancerSourceRanges is not supported",
+            context(services=(service(ingress_ips=("203.0.113.1", "2001:db8::1"), source_ranges=("192.0.2.0/24",)),)),
+            "loadBalancerSourceRanges names no network of IPv6, so nobody from outside is let in at 2001:db8::1; add some, or ::/0",
         ),
         (
             context(host=HOST._replace(tells_sources=False)),

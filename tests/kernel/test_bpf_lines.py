@@ -35,6 +35,18 @@ def delete(number: int) -> str:
     return f"map delete pinned M/pl_h_1 key hex {key(number)}"
 
 
+def prefix(length: int, address: int) -> str:
+    return (length.to_bytes(4, "little") + address.to_bytes(4, "big")).hex(" ")
+
+
+def let_in(length: int, address: int, value: int = 1) -> str:
+    return f"map update pinned M/pl_t_1 key hex {prefix(length, address)} value hex {value.to_bytes(2, 'little').hex(' ')}"
+
+
+def let_out(length: int, address: int) -> str:
+    return f"map delete pinned M/pl_t_1 key hex {prefix(length, address)}"
+
+
 MADE = [update(number, number + 3) for number in range(90)]
 LINES = {
     "made": MADE,
@@ -42,6 +54,18 @@ LINES = {
     "more than there is room for": [update(number) for number in range(110)],
     "what is not there": [*MADE[:9], delete(3), delete(3), delete(77), delete(4), update(3), delete(78)],
     "in and out": [line for number in range(40) for line in (update(number), delete(number - number % 3), update(number, 9))],
+    "networks": [
+        *(let_in(length, 10 << 24, length) for length in (0, 8, 32, 16, 31)),
+        *(let_in(24, number << 8, number) for number in range(60)),
+        let_out(24, 10 << 24),  # only longer and shorter ones are there
+        let_out(16, 10 << 24),
+        let_out(16, 10 << 24),
+        let_out(0, 0),
+        let_in(8, 10 << 24, 9),
+        let_in(33, 0),
+        let_out(33, 0),
+        *(let_in(32, number) for number in range(60)),
+    ],
     "no such map": ["map update pinned M/none key hex 00 value hex 00", "map delete pinned M/none key hex 00"],
     "programs": [
         f"map update pinned M/pl_j_1 key hex {key(0)} value pinned P/connect4",
@@ -59,6 +83,7 @@ def lay(place: Ground, folder: str) -> list[str]:
     maps = f"{place.pins}/{folder}"
     sh(f"bpftool map create {maps}/pl_h_1 type hash key 4 value 2 entries 100 name pl_h_1")
     sh(f"bpftool map create {maps}/pl_j_1 type prog_array key 4 value 4 entries 1 name pl_j_1")
+    sh(f"bpftool map create {maps}/pl_t_1 type lpm_trie key 8 value 2 entries 100 name pl_t_1 flags 1")
     sh(f"bpftool map create {maps}/pl_a_1 type hash key 8 value 8 entries 8 name pl_a_1")
     sh(f"bpftool prog loadall {place.program().object} {maps}-p map name pl_j_1 pinned {maps}/pl_j_1 map name pl_a_1 pinned {maps}/pl_a_1")
     return [maps, f"{maps}-p"]
@@ -80,7 +105,7 @@ def ours(lines: list[str]) -> list[str]:
 
 def held(place: Ground, folder: str) -> list[tuple[bytes, bytes]]:
     found = []
-    for name in ("pl_h_1", "pl_j_1"):
+    for name in ("pl_h_1", "pl_t_1", "pl_j_1"):
         with bpf.opened_map(f"{place.pins}/{folder}/{name}") as (descriptor, info):
             keys, values = bpf.dump(descriptor, info)
         size, wide = info.key_size, info.value_size

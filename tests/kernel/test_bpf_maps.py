@@ -99,6 +99,29 @@ def test_a_small_map_is_always_read_whole(node: Node) -> None:
     assert {row.key: row for row in node.look()} == node.fresh()
 
 
+def test_a_network_that_has_gone_is_not_taken_for_a_shorter_one(tmp_path: Path) -> None:
+    """A trie answers for any key with the longest prefix of it."""
+
+    def network(length: int, number: int) -> bytes:
+        return struct.pack("=I", length) + number.to_bytes(4, "big")
+
+    with ground(tmp_path) as place:
+        node = Node(place)
+        path = f"{place.pins}/maps/pl_t_1"
+        sh(f"bpftool map create {path} type lpm_trie key 8 value 4 entries {2 * MANY} name pl_t_1 flags 1")
+        keys = [network(8, 0), *(network(32, number) for number in range(MANY))]
+        with bpf.opened_map(path) as (descriptor, info):
+            assert not bpf.write(descriptor, info, bpf.Written(len(keys), b"".join(keys), bytes(4 * len(keys))))
+            assert {row.key.key for row in node.maps.rows([path], rows, PATIENCE, {})} == set(keys)
+            assert not bpf.write(descriptor, info, bpf.Written(1, keys[5], b""))
+        node.maps.touched(path, 1, keys[5])
+        looks = node.maps.looks
+        assert {row.key.key for row in node.maps.rows([path], rows, PATIENCE, {})} == {*keys} - {keys[5]}
+        assert node.maps.looks == Looks(looks.whole + 1, looks.single)
+        node.maps.rows([path], rows, PATIENCE, {})
+        assert node.maps.looks == Looks(looks.whole + 1, looks.single), "nothing was written, nothing is read"
+
+
 def test_many_writes_are_read_in_one_go(node: Node) -> None:
     node.write(range(MANY))
     node.look()

@@ -22,6 +22,7 @@ from reconciler.kinds.bpf_map_entry.layout import (
     BACKENDS,
     FRONTS,
     INSIDE,
+    RANGES,
     TCP,
     Service,
     address,
@@ -35,7 +36,7 @@ from reconciler.kinds.bpf_map_entry.layout import (
 )
 from reconciler.kinds.bpf_map_entry.services import Entries, Front, ServiceTable, settle
 
-FRONT_MAP, BACKEND_MAP = f"/sys/fs/bpf/plumbline/maps/{FRONTS}", f"/sys/fs/bpf/plumbline/maps/{BACKENDS}"
+FRONT_MAP, BACKEND_MAP, RANGE_MAP = (f"/sys/fs/bpf/plumbline/maps/{name}" for name in (FRONTS, BACKENDS, RANGES))
 KINDS = Kinds([KIND])
 Maps = dict[Any, bytes]  # by BpfMapEntryKey
 
@@ -49,7 +50,7 @@ def backend(number: int) -> bytes:
 
 
 def table(stated: Mapping[str, Entries]) -> ServiceTable:
-    return ServiceTable(BpfMapEntryKey(FRONT_MAP, b""), BACKEND_MAP, stated)
+    return ServiceTable(BpfMapEntryKey(FRONT_MAP, b""), BACKEND_MAP, RANGE_MAP, stated)
 
 
 def entries(name: str, fronts: Mapping[int, int], lists: Mapping[int, tuple[int, ...]]) -> Entries:

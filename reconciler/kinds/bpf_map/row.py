@@ -11,7 +11,7 @@ from reconciler.kinds.bpf_folder.row import PinPath
 from reconciler.kinds.spelling import one_of
 from reconciler.wire.bpf import MAP_TYPES
 
-HOLD_ROWS = ("hash", "prog_array")  # types whose entries are rows; programs write to maps of other types
+HOLD_ROWS = ("hash", "lpm_trie", "prog_array")  # types whose entries are rows; programs write to maps of other types
 
 
 class BpfMapKey(NamedTuple):

@@ -22,8 +22,9 @@ __all__ = ["KIND", "BpfMapEntry", "BpfMapEntryKey"]
 
 POLL = 30.0
 _PATIENCE = POLL / 2  # so that each poll is a whole look, and what comes soon after one is not
-_RANKS = {layout.BACKENDS: 1, layout.FRONTS: 2}  # behind the programs
-_ARRAYS = 3
+_FRONTS, _FROM_OUTSIDE, _ARRAYS = 2, 3, 4  # behind the programs
+_RANKS = {layout.BACKENDS: 1, layout.RANGES: 1, layout.FRONTS: _FRONTS}
+_OUTSIDE = bytes((layout.OUTSIDE,))  # how the key of a front from outside ends
 
 
 class BpfMapEntryKind(Kind[BpfMapEntry]):
@@ -31,8 +32,9 @@ class BpfMapEntryKind(Kind[BpfMapEntry]):
 
     What programs write is in maps of other types, and no row. Every state between
     two lines can be met by a packet: what is pointed to is there before what points
-    to it, and goes after it. So backends come before the fronts that count
-    them, and fronts before the slots of program arrays, which switch programs over.
+    to it, and goes after it. So backends and ranges come before the fronts that name
+    them, those from outside last, for what is behind ranges is a front too; and fronts
+    before the slots of program arrays, which switch programs over.
     """
 
     name = "bpf_map_entry"
@@ -67,7 +69,11 @@ class BpfMapEntryKind(Kind[BpfMapEntry]):
         return row._replace(value=b"") if parent.kind == "bpf_program" else None
 
     def rank_of(self, row: BpfMapEntry) -> int:
-        return self.rank + (_rank(row.key.map) if type(row.value) is bytes else _ARRAYS)
+        path, key = row.key
+        if type(row.value) is not bytes:
+            return self.rank + _ARRAYS
+        rank = _rank(path)
+        return self.rank + (_FROM_OUTSIDE if rank == _FRONTS and key[-1:] == _OUTSIDE else rank)
 
     def normal(self, row: BpfMapEntry) -> BpfMapEntry:
         value = row.value

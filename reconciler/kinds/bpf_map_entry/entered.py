@@ -41,6 +41,8 @@ class Entered(Mapping[BpfMapEntryKey, BpfMapEntry]):
         self.rest: dict[BpfMapEntryKey, BpfMapEntry] = {} if known is None else known.rest
         self.lists: dict[str, Listed] = {} if known is None else dict(known.lists)
         self.numbers: set[int] = set() if known is None else set(known.numbers)  # ids that a front names, or may still name
+        self.ranges: dict[str, int] = {} if known is None else dict(known.ranges)  # their ids
+        self.given: dict[int, str] = {} if known is None else dict(known.given)  # ids of ranges → whose they are or were; "": nobody knows
         self.holders: dict[bytes, str] = {} if known is None else dict(known.holders)  # front → the service that has it
         self.waiting: dict[bytes, tuple[str, ...]] = {} if known is None else dict(known.waiting)  # → services that it is refused to
 

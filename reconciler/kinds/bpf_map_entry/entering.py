@@ -2,7 +2,8 @@
 
 While a plan runs every state is one that programs can work with. Backends are written before the fronts
 that count them and go after these; a list that gets shorter has its last backends move into the holes; and the id
-of a list that is gone is no other list's as long as a front may name it.
+of a list that is gone is no other list's as long as a front may name it. Ranges are never changed: others have
+another id, and are there with all that is behind them before the front names that id.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from zlib import crc32
 
 from reconciler.engine.model import Origin
 from reconciler.kinds.bpf_map_entry.entered import Entered, Listed
-from reconciler.kinds.bpf_map_entry.layout import Service, front_value, service_of, slot_key, slot_of
+from reconciler.kinds.bpf_map_entry.layout import RANGED, Service, front_value, service_of, slot_key, slot_of
+from reconciler.kinds.bpf_map_entry.ranging import behind, let_in, number_all
 from reconciler.kinds.bpf_map_entry.row import BpfMapEntry, BpfMapEntryKey
-from reconciler.kinds.bpf_map_entry.services import Entries, Front, ServiceTable, settle
+from reconciler.kinds.bpf_map_entry.services import Entries, Front, Gate, ServiceTable, settle
 
 _new = tuple.__new__  # what a NamedTuple's own constructor calls: there are a hundred thousand of them
 
@@ -70,7 +72,8 @@ def _from_seen(table: ServiceTable, rest: dict[BpfMapEntryKey, BpfMapEntry], see
     now = Entered(table)
     now.numbers.update(fronts.values())
     _rest(now, rest)
-    _change(now, {}, list(table.services), _kept(table, fronts), slots)
+    number_all(now, seen)
+    _change(now, {}, list(table.services), _kept(now, fronts), slots)
     return now.made()
 
 
@@ -78,20 +81,22 @@ def _read(table: ServiceTable, seen: Iterable[BpfMapEntry]) -> tuple[dict[bytes,
     """Of what is seen: each front's list, and each list's slots."""
     fronts: dict[bytes, int] = {}
     slots: dict[int, dict[int, bytes]] = defaultdict(dict)
-    front_map, backend_map = table.maps
+    front_map, backend_map, _ = table.maps
     for row in seen:
         name, key = row.key
         if not isinstance(row.value, bytes) or not isinstance(key, bytes):
             continue
         if name == front_map:
-            fronts[key] = service_of(row.value).id
+            service = service_of(row.value)
+            if not service.flags & RANGED:
+                fronts[key] = service.id
         elif name == backend_map:
             number, slot = slot_of(key)
             slots[number][slot] = row.value
     return fronts, slots
 
 
-def _kept(table: ServiceTable, fronts: Mapping[bytes, int]) -> dict[str, int]:
+def _kept(now: Entered, fronts: Mapping[bytes, int]) -> dict[str, int]:
     """The lists that keep the id which their fronts name.
 
     An id is a list's only where all fronts that name it are the list's own, or where it is the one that the list has by
@@ -100,9 +105,11 @@ def _kept(table: ServiceTable, fronts: Mapping[bytes, int]) -> dict[str, int]:
     if not fronts:
         return {}
     wanted: dict[bytes, str] = {}
-    for service in sorted(table.services):
-        for front in table.services[service].fronts:
+    for service in sorted(now.table.services):
+        for front in (entries := now.table.services[service]).fronts:
             wanted.setdefault(front.key, front.list)
+        for gate in entries.gates:
+            wanted[behind(now, gate)] = gate.list
     named: dict[int, set[str]] = defaultdict(set)
     for key, number in fronts.items():
         named[number].add(wanted.get(key, ""))
@@ -127,18 +134,20 @@ def _change(
     kept: Mapping[str, int],
     slots: Mapping[int, Mapping[int, bytes]],
 ) -> None:
-    """Replace what these services had by what they want; lists first, for fronts name their numbers."""
+    """Replace what these services had by what they want; lists and ranges first, for fronts name their numbers."""
     nothing = Entries()
     for name in changed:
-        _lists(now, before.get(name, nothing), now.table.services.get(name, nothing), kept, slots)
+        old, new = before.get(name, nothing), now.table.services.get(name, nothing)
+        _lists(now, old, new, kept, slots)
+        _ranged(now, old, new)
     freed: set[bytes] = set()
     if before:
         for name in changed:
-            new = {front.key for front in now.table.services.get(name, nothing).fronts}
-            freed |= {front.key for front in before.get(name, nothing).fronts if front.key not in new and _leave(now, name, front.key)}
+            keys = {front.key for front in now.table.services.get(name, nothing).doors}
+            freed |= {front.key for front in before.get(name, nothing).doors if front.key not in keys and _leave(now, name, front.key)}
     for name in changed:
         entries = now.table.services.get(name, nothing)
-        for front in entries.fronts:
+        for front in entries.doors:
             _front(now, name, entries, front)
     for key in freed:
         if key not in now.holders and key in now.waiting:
@@ -164,6 +173,20 @@ def _lists(now: Entered, old: Entries, new: Entries, kept: Mapping[str, int], sl
             placed = settle(want, _listed(slots.get(number, {})))
             _write(now, number, placed, (), new.origin)
         now.lists[name] = _new(Listed, (number, placed))
+
+
+def _ranged(now: Entered, old: Entries, new: Entries) -> None:
+    """The ranges of a service, and what stands behind them."""
+    if not old.gates and not new.gates:
+        return
+    gone = {behind(now, gate) for gate in old.gates}
+    let_in(now, old, new)
+    for gate in new.gates:
+        key = behind(now, gate)
+        gone.discard(key)
+        _put_front(now, key, _value(now, gate), new.origin)
+    for key in gone:
+        now.take(_new(BpfMapEntryKey, (now.table.key.map, key)))
 
 
 def _write(now: Entered, number: int, placed: tuple[bytes, ...], had: tuple[bytes, ...], origin: tuple[Origin, ...]) -> None:
@@ -195,7 +218,7 @@ def _number(taken: Collection[int], name: str) -> int:
     return number
 
 
-def _front(now: Entered, name: str, entries: Entries, front: Front) -> None:
+def _front(now: Entered, name: str, entries: Entries, front: Front | Gate) -> None:
     """Put a front in place; of two services that want the same one, it is the first's by name."""
     holder = now.holders.get(front.key)
     if holder is not None and holder != name:
@@ -204,12 +227,20 @@ def _front(now: Entered, name: str, entries: Entries, front: Front) -> None:
         if holder == first:
             return
     now.holders[front.key] = name
+    value = front_value(Service(now.ranges[front.ranges], 0, 0, RANGED)) if isinstance(front, Gate) else _value(now, front)
+    _put_front(now, front.key, value, entries.origin)
+
+
+def _value(now: Entered, front: Front | Gate) -> bytes:
     number, slots = now.lists[front.list]
-    key = _new(BpfMapEntryKey, (now.table.key.map, front.key))
-    value = front_value(Service(number, len(slots), front.affinity, front.flags))
+    return front_value(Service(number, len(slots), front.affinity, front.flags))
+
+
+def _put_front(now: Entered, at: bytes, value: bytes, origin: tuple[Origin, ...]) -> None:
+    key = _new(BpfMapEntryKey, (now.table.key.map, at))
     row = now.get(key)
-    if row is None or row.value != value or row.origin != entries.origin:
-        now.put(_new(BpfMapEntry, (key, value, "", entries.origin)))
+    if row is None or row.value != value or row.origin != origin:
+        now.put(_new(BpfMapEntry, (key, value, "", origin)))
 
 
 def _leave(now: Entered, name: str, key: bytes) -> bool:
@@ -228,7 +259,7 @@ def _hand_over(now: Entered, key: bytes) -> None:
     others = now.waiting[key]
     for name in others:
         entries = now.table.services.get(name)
-        front = next((one for one in entries.fronts if one.key == key), None) if entries else None
+        front = next((one for one in entries.doors if one.key == key), None) if entries else None
         if entries is not None and front is not None:
             _wait(now, key, tuple(one for one in others if one != name))
             _front(now, name, entries, front)

@@ -10,8 +10,8 @@ import struct
 from typing import NamedTuple
 
 VERSION = 1
-INSIDE, OUTSIDE, LOOPBACK = 0, 1, 2  # enum pl_scope
-KEEP_CLIENT, DROP_EMPTY = 1, 2  # enum pl_service_flags
+INSIDE, OUTSIDE, LOOPBACK, IN_RANGES = 0, 1, 2, 3  # enum pl_scope
+KEEP_CLIENT, DROP_EMPTY, RANGED = 1, 2, 4  # enum pl_service_flags
 HERE = 1  # enum pl_backend_flags
 TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
 PROTOCOLS = {TCP: "tcp", UDP: "udp"}
@@ -24,14 +24,19 @@ DROPS = (  # enum pl_drop
     "no_source",
     "map_full",
     "no_flow",
+    "no_range",
 )
-FRONTS, BACKENDS, COUNTS, DROPPED, REVERSE = (f"pl_{name}_{VERSION}" for name in ("front", "back", "count", "drop", "sockrev"))
+FRONTS, BACKENDS, RANGES, COUNTS, DROPPED, REVERSE = (
+    f"pl_{name}_{VERSION}" for name in ("front", "back", "range", "count", "drop", "sockrev")
+)
 SLOTS = f"pl_j_tc_{VERSION}"
 
 _FRONT = struct.Struct("=16s2sBB")
 _SERVICE = struct.Struct("=IIII")
 _SLOT = struct.Struct("=II")
 _BACKEND = struct.Struct("=16s2sBB")
+_RANGE = struct.Struct("=II16s")
+_ID = struct.Struct("=I")
 COUNT = struct.Struct("=QQQ")  # struct pl_count
 _MAPPED = bytes(10) + b"\xff\xff"
 _PORT = struct.Struct("!H")
@@ -50,7 +55,7 @@ class Map(NamedTuple):
 class Service(NamedTuple):
     """What a front leads to: struct pl_service."""
 
-    id: int  # of a list of backends
+    id: int  # of a list of backends; RANGED: of ranges
     backends: int  # how many it has: struct pl_service calls it count, which is a tuple's own word
     affinity: int  # seconds; 0: none
     flags: int
@@ -62,6 +67,7 @@ _LRU = "lru_hash"
 MAPS = {
     FRONTS: Map("hash", _FRONT.size, _SERVICE.size, 1 << 16, ON_DEMAND),
     BACKENDS: Map("hash", _SLOT.size, _BACKEND.size, 1 << 18, ON_DEMAND),
+    RANGES: Map("lpm_trie", _RANGE.size, 4, 1 << 18, ON_DEMAND),
     COUNTS: Map("percpu_hash", 4, COUNT.size, 1 << 16, ON_DEMAND),
     DROPPED: Map("percpu_array", 4, 8, len(DROPS)),
     f"pl_affin_{VERSION}": Map(_LRU, 24, 32, 1 << 16),
@@ -98,7 +104,7 @@ _SHARED = (FRONTS, BACKENDS, COUNTS, DROPPED, f"pl_affin_{VERSION}")
 OBJECTS = {
     "stub": Object((*HOOKS, *DIRECTIONS), (*HOOKS.values(), SLOTS)),
     "sock": Object((*HOOKS,), (*_SHARED, *(f"pl_sock{name}_{VERSION}" for name in ("rev", "peer", "fwd")))),
-    "device": Object(DIRECTIONS, (*_SHARED, f"pl_flow_{VERSION}", f"pl_frag_{VERSION}")),
+    "device": Object(DIRECTIONS, (*_SHARED, RANGES, f"pl_flow_{VERSION}", f"pl_frag_{VERSION}")),
 }
 
 
@@ -132,6 +138,38 @@ def service_of(value: bytes) -> Service:
     return Service(*_SERVICE.unpack(value))
 
 
+def in_ranges(key: bytes, number: int) -> bytes:
+    """The key of what a front that is RANGED, at `key`, leads those to whom the ranges of this id hold."""
+    _, port, protocol, _ = _FRONT.unpack(key)
+    return _FRONT.pack(_ID.pack(number), port, protocol, IN_RANGES)
+
+
+def network(text: str) -> bytes:
+    """A network in 17 bytes: how many bits of its 16 bytes count, and these. Raises OSError."""
+    addr, _, length = text.partition("/")
+    return bytes((int(length) + (0 if ":" in addr else 96),)) + address(addr)
+
+
+def range_key(number: int, network: bytes) -> bytes:
+    """struct pl_range."""
+    return _RANGE.pack(32 + network[0], number, network[1:])
+
+
+def range_of(key: bytes) -> tuple[int, bytes]:
+    """struct pl_range, read: the id of the ranges and the network. A key of too few bits, which others wrote, is one of all addresses."""
+    bits, number, addr = _RANGE.unpack(key)
+    return number, bytes((max(bits - 32, 0),)) + addr
+
+
+def network_text(network: bytes) -> str:
+    """ "192.0.2.0/24"."""
+    text = address_text(network[1:])
+    return f"{text}/{network[0] - (0 if ':' in text else 96)}"
+
+
+IN_RANGE = bytes(4)  # the value of a range
+
+
 def slot_key(number: int, slot: int) -> bytes:
     """struct pl_slot."""
     return _SLOT.pack(number, slot)
@@ -163,6 +201,8 @@ def point(addr: bytes, port: bytes) -> str:
 def front_text(key: bytes) -> str:
     """ "10.96.0.10:53/udp", "10.0.1.11:30053/udp from outside"."""
     addr, port, protocol, scope = _FRONT.unpack(key)
+    if scope == IN_RANGES:
+        return f"in ranges {_ID.unpack_from(addr)[0]}, {_PORT.unpack(port)[0]}/{PROTOCOLS.get(protocol, protocol)}"
     if scope == LOOPBACK:
         addr = bytes(8) + addr[8:]
     return f"{point(addr, port)}/{PROTOCOLS.get(protocol, protocol)}{SCOPES.get(scope, '')}"
@@ -178,11 +218,16 @@ def words(name: str, key: bytes, value: bytes | str) -> str:
     """An entry in words, for people; "" for a map that this knows nothing of, or an entry of another size."""
     try:
         if name == FRONTS and isinstance(value, bytes):
-            count = service_of(value).backends
+            number, count, _, flags = service_of(value)
+            if flags & RANGED:
+                return f"{front_text(key)} → only in ranges {number}"
             return f"{front_text(key)} → {count} {'backend' if count == 1 else 'backends'}"
         if name == BACKENDS and isinstance(value, bytes):
             number, slot = slot_of(key)
             return f"list {number} slot {slot} → {backend_text(value)}"
+        if name == RANGES:
+            number, held = range_of(key)
+            return f"ranges {number}: from {network_text(held)}"
     except struct.error:
         return ""
     return ""

@@ -20,12 +20,29 @@ class Front(NamedTuple):
     flags: int  # enum pl_service_flags
 
 
+class Gate(NamedTuple):
+    """A front that is for clients of some networks alone, and what those find behind it."""
+
+    key: bytes  # struct pl_front
+    ranges: str
+    list: str
+    affinity: int  # seconds
+    flags: int  # enum pl_service_flags
+
+
 class Entries(NamedTuple):
     """What one service puts into the maps, before anything has a number."""
 
     fronts: tuple[Front, ...] = ()
     lists: tuple[tuple[str, tuple[bytes, ...]], ...] = ()  # name, backends (struct pl_backend), no place twice
     origin: tuple[Origin, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    ranges: tuple[tuple[str, tuple[bytes, ...]], ...] = ()  # name, networks (layout.network); another network is another name
+
+    @property
+    def doors(self) -> tuple[Front | Gate, ...]:
+        """All fronts, by the keys that clients ask for."""
+        return (*self.fronts, *self.gates) if self.gates else self.fronts
 
 
 class ServiceTable(NamedTuple):
@@ -33,14 +50,15 @@ class ServiceTable(NamedTuple):
 
     key: BpfMapEntryKey  # of the map of fronts, with no key in it
     backends: str  # the map of backends
+    ranges: str  # the map of ranges
     services: Mapping[str, Entries]  # by name, in the order of the names
     known: bool = True  # False: nobody said which services there are, so what is there stays
     words: str = ""
     origin: tuple[Origin, ...] = ()
 
     @property
-    def maps(self) -> tuple[str, str]:
-        return self.key.map, self.backends
+    def maps(self) -> tuple[str, str, str]:
+        return self.key.map, self.backends, self.ranges
 
     @property
     def value(self) -> bytes:
