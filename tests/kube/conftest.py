@@ -71,7 +71,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealApi]:
 def cluster(request: pytest.FixtureRequest) -> Iterator[Any]:
     """Whichever it is: put, get, delete, things, down, daemon."""
     if request.param == "real":
-        yield request.getfixturevalue("real")
+        server = request.getfixturevalue("real")
+        yield server
+        server.start()  # where a test failed while it was down
         return
     server = SmallCluster(request.getfixturevalue("certificates"))
     server.bookmarks = 1.0

@@ -166,8 +166,10 @@ class Node:
 
 
 @pytest.fixture
-def cluster(real: RealApi) -> RealApi:
-    return real
+def cluster(real: RealApi) -> Iterator[RealApi]:
+    """The real one alone."""
+    yield real
+    real.start()  # where a test failed while it was down
 
 
 @pytest.fixture

@@ -63,6 +63,9 @@ class RealApi:
         return process
 
     def start(self) -> None:
+        """Until it answers; nothing where it runs."""
+        if self._server is not None:
+            return
         folder, tls = self._folder, self.certificates
         self._server = self._start(
             "kube-apiserver", str(self._binary), f"--etcd-servers=http://127.0.0.1:{self._etcd}", "--bind-address=127.0.0.1",
