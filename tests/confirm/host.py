@@ -22,7 +22,7 @@ from reconciler.lab.wait import until
 from tests.charts.test_confined import CAPABILITIES
 
 SYSTEMD = Path("/usr/lib/systemd/systemd")
-TOOLS = ("unshare", "nsenter", "setpriv", "systemctl", "systemd-run")
+TOOLS = ("unshare", "nsenter", "setpriv", "systemctl")
 PACKAGE = Path(reconciler.__file__).parent
 TARGETS = ("default", "sysinit", "basic", "shutdown")  # what a service leans on by default
 WAIT = 20.0
@@ -53,7 +53,7 @@ mkdir -p "$1/systemd"
 [ -z "$4" ] || mount --bind "/run/systemd/$4" "$1/systemd"
 mount -t tmpfs tmpfs /run
 mkdir -p "/run/systemd/$4"
-[ -z "$4" ] || mount --move "$1/systemd" "/run/systemd/$4"
+[ -z "$4" ] || { mount --move "$1/systemd" "/run/systemd/$4" && mount -o remount,bind,ro "/run/systemd/$4"; }
 mount -t proc proc /proc
 mount --bind /proc/sys /proc/sys
 mount -o remount,bind,ro /proc/sys
