@@ -88,7 +88,8 @@ def _taken(ending: Callable[[], bool], within: float) -> socket.socket | None:
             holders = _holders()
             waited = time.monotonic() - began
             if owner and owner not in holders and _readable(owner):
-                _kill(holders)
+                if not _lives(owner):  # of one that lives it may be a tool that is being started, and has every descriptor until it runs
+                    _kill(holders)
                 if holders and waited > _DIES and all(map(_dying, holders)):
                     return None  # inside the kernel for good: not one more line is read by them
             if waited > within or ending():
@@ -131,6 +132,13 @@ def _socket() -> str:
     return ""
 
 
+def _lives(pid: int) -> bool:
+    """A zombie does not."""
+    with suppress(OSError, IndexError):
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in ("Z", "X")
+    return False
+
+
 def _readable(pid: int) -> bool:
     """Whether it would be seen among the holders: one that may not be looked at is taken for alive."""
     try:
@@ -155,13 +163,12 @@ def _kill(holders: list[int]) -> None:
 
 
 def _dying(pid: int) -> bool:
-    """Whether it is killed and only waits for the kernel."""
+    """Whether it is killed and only waits for the kernel, in an uninterruptible sleep: one that is yet to get its turn soon ends."""
     with suppress(OSError, ValueError):
-        for line in Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines():
-            name, _, value = line.partition(":")
-            if name in ("SigPnd", "ShdPnd") and int(value, 16) & _SIGKILL:
-                return True
-        return False
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        said = {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        pending = int(said.get("SigPnd", "0"), 16) | int(said.get("ShdPnd", "0"), 16)
+        return said.get("State", "").startswith("D") and bool(pending & _SIGKILL)
     return True  # gone
 
 

@@ -98,6 +98,19 @@ def test_what_a_killed_one_has_left_running_is_ended(netns: str, tmp_path: Path)
         assert is_gone(pid)()
 
 
+def test_tools_of_one_that_lives_are_let_live(netns: str) -> None:
+    """Until it runs, a tool that any of our threads starts has all that we have open, and so this."""
+    with alone() as keep:
+        tool = subprocess.Popen(["sleep", "600"], pass_fds=keep)
+    try:
+        with pytest.raises(CannotWrite, match=rf"sleep \(pid {tool.pid}\)"), alone(within=0.3):
+            pass
+        assert tool.poll() is None
+    finally:
+        tool.kill()
+        tool.wait()
+
+
 def test_others_with_the_tools_are_let_live(netns: str, tmp_path: Path) -> None:
     """Only processes that have the socket are ours to end."""
     bystander = subprocess.Popen(["sleep", "600"])
