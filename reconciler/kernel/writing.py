@@ -81,8 +81,11 @@ def _taken(ending: Callable[[], bool], within: float) -> socket.socket | None:
                 owner, user, _ = _UCRED.unpack(asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
             except BlockingIOError:
                 owner, user = 0, os.geteuid()  # others queue here already, and see to it
-            except OSError:
-                continue  # it ended meanwhile
+            except OSError:  # it ended meanwhile, or is about to listen
+                if time.monotonic() - began > _DIES:
+                    return None  # it never does: it is no plumbline
+                select.poll().poll(1)
+                continue
             if user != os.geteuid():
                 return None
             holders = _holders()

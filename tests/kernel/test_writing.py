@@ -130,10 +130,11 @@ def test_what_is_killed_and_held_by_the_kernel_is_not_waited_for(netns: str, fro
         assert keep == ()  # the name is still taken: by a process that comes to no other line
 
 
-def test_a_socket_of_another_user_holds_up_nobody(netns: str) -> None:
+@pytest.mark.parametrize("listens", ["s.listen(); ", ""])
+def test_a_socket_of_another_user_holds_up_nobody(netns: str, listens: str) -> None:
     squats = (
-        "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.bind('\\0plumbline-writing'); s.listen(); "
-        "print(flush=True); sys.stdin.read()"
+        "import os, socket, sys; os.setuid(65534); s = socket.socket(socket.AF_UNIX); s.bind('\\0plumbline-writing'); "
+        f"{listens}print(flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", squats], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as squatter:
         assert squatter.stdout is not None
