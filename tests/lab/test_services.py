@@ -7,14 +7,17 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler import lab as labs
 from reconciler.kernel.netns import entered
+from reconciler.kernel.service_counts import drops
 from reconciler.lab.mounts import BPFFS, CGROUP, join
 from reconciler.lab.nodes import Network, apply_node, clean_node, plan_node, read_network
 from reconciler.lab.state import Lab
@@ -33,7 +36,8 @@ services: {{}}
 """
 FOUR, SIX = ("10.96.0.10", "10.244.2.2"), ("fd96::10", "fd00:244:2::2")  # ClusterIP, and the pod behind it: of n2
 PORTS = [{"name": proto.lower(), "port": 80, "nodePort": 30080, "protocol": proto, "targetPort": 8080} for proto in ("TCP", "UDP")]
-SERVICE = {
+AT_N1 = ("10.0.1.11", "fd00:1::11")
+SERVICE: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Service",
     "metadata": {"name": "shop", "namespace": "default"},
@@ -50,8 +54,14 @@ print(one.recv(100).decode(), one.getpeername()[0])
 """
 
 
-def manifests(*backends: str) -> list[dict[str, object]]:
-    """The service, and its pods that are ready."""
+def balanced(*ranges: str) -> dict[str, object]:
+    """The service behind a load balancer that has the addresses of n1, for clients of these networks."""
+    at = {"loadBalancer": {"ingress": [{"ip": ip} for ip in AT_N1]}}
+    return {**SERVICE, "spec": {**SERVICE["spec"], "type": "LoadBalancer", "loadBalancerSourceRanges": ranges}, "status": at}
+
+
+def manifests(service: dict[str, object], *backends: str) -> list[dict[str, object]]:
+    """A service, and its pods that are ready."""
     slices = [
         {
             "apiVersion": "discovery.k8s.io/v1",
@@ -67,12 +77,12 @@ def manifests(*backends: str) -> list[dict[str, object]]:
         }
         for family in ("IPv4", "IPv6")
     ]
-    return [SERVICE, *slices]
+    return [service, *slices]
 
 
-def network(folder: Path, *backends: str, direct: bool = False) -> Network:
+def network(folder: Path, *backends: str, direct: bool = False, service: dict[str, object] = SERVICE) -> Network:
     (folder / "network.yaml").write_text(SPEC.format(direct=", directRouting: true" if direct else ""))
-    (folder / "services.json").write_text(json.dumps({"kind": "List", "items": manifests(*backends)}))
+    (folder / "services.json").write_text(json.dumps({"kind": "List", "items": manifests(service, *backends)}))
     return read_network(folder / "network.yaml", [folder / "services.json"])
 
 
@@ -162,6 +172,42 @@ def test_a_service_is_reached_from_pods_nodes_and_outside(name: str, tmp_path: P
                 assert ask(lab, "n1", first.netns, service, 80, kind)[1] == service, "the node itself"
                 assert ask(lab, "n1", first.netns, ours, 30080, kind)[1] == ours, "the node itself, by its own port"
                 assert ask(lab, "", outside, ours, 30080, kind)[1] == ours, "from outside, by a node without a backend"
+
+
+def is_unheard(lab: Lab, address: str) -> bool:
+    """Whether somebody outside who connects is kept out and counted, and told nothing."""
+    maps = str(Path(lab.root("n1")) / BPFFS / "plumbline/maps")
+    before = drops(maps)["no_range"]
+    with entered(lab.topology.outside):
+        asking = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    with asking:
+        asking.setblocking(False)
+        asking.connect_ex((address, 80))
+        end = time.monotonic() + SECONDS
+        while drops(maps)["no_range"] == before and time.monotonic() < end:
+            threading.Event().wait(0.005)
+        return drops(maps)["no_range"] > before and asking.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+
+
+@pytest.mark.usefixtures("loadable")
+def test_a_load_balancer_is_for_its_source_ranges_and_for_the_cluster_itself(name: str, tmp_path: Path) -> None:
+    plain = network(tmp_path, FOUR[1], SIX[1])
+    lab = labs.raise_lab(name, [plain.cluster])
+    outside, pod = lab.topology.outside, lab.topology.machine("n1").pods[0]
+    told = json.loads(subprocess.run(["ip", "-n", outside, "-j", "addr"], check=True, capture_output=True).stdout)
+    ours = [f"{one['local']}/{one['prefixlen']}" for link in told for one in link["addr_info"] if one["scope"] == "global"]
+    with shop(lab):
+        converged(lab, network(tmp_path, FOUR[1], SIX[1], service=balanced(*ours)))
+        for address in AT_N1:
+            for kind in ("SOCK_STREAM", "SOCK_DGRAM"):
+                assert ask(lab, "", outside, address, 80, kind)[1] == address
+        converged(lab, network(tmp_path, FOUR[1], SIX[1], service=balanced("198.51.100.0/24", "2001:db8:98::/48")))
+        for address in AT_N1:
+            assert is_unheard(lab, address)
+            assert ask(lab, "", outside, address, 30080, "SOCK_STREAM")[1] == address, "a node port is for everybody"
+            assert ask(lab, "n1", pod.netns, address, 80, "SOCK_STREAM")[1] == address, "a pod gets there, as it does by the ClusterIP"
+        converged(lab, plain)
+    assert clean_node(lab, "n1").converged
 
 
 @pytest.mark.usefixtures("loadable")

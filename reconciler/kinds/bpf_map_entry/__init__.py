@@ -28,7 +28,7 @@ _OUTSIDE = bytes((layout.OUTSIDE,))  # how the key of a front from outside ends
 
 
 class BpfMapEntryKind(Kind[BpfMapEntry]):
-    """Known as ours by its map: in a hash or a program array of ours, what nothing wants is drift.
+    """Known as ours by its map: in a hash, a trie or a program array of ours, what nothing wants is drift.
 
     What programs write is in maps of other types, and no row. Every state between
     two lines can be met by a packet: what is pointed to is there before what points
