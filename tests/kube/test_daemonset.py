@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,13 @@ class Daemons:
         self._node.site.there(lambda: self._node.api.api.send("DELETE", f"{SYSTEM}/pods/{NAME}"))
         self._node.kubelet.until(lambda: not self._node.there(f"{SYSTEM}/pods/{NAME}"))
 
+    def forget(self) -> None:
+        """What a reboot takes of eBPF: pins, and what is attached."""
+        self._node.room.run("sh", "-euc", "umount /sys/fs/bpf; mount -t bpf bpf /sys/fs/bpf")
+        cgroup = str(self._node.room.cgroup)
+        for one in json.loads(sh(f"bpftool -j cgroup show {cgroup}")):
+            sh(f"bpftool cgroup detach {cgroup} {one['attach_type']} id {one['id']}")
+
     def ready(self) -> bool:
         """As the kubelet's probes find it."""
         conditions = self._node.there(f"{SYSTEM}/pods/{NAME}").get("status", {}).get("conditions", ())
@@ -114,6 +122,15 @@ def test_the_pod_of_the_daemonset(node: Node) -> None:
     digest = daemons.configure(f"{network}sysctls: {{net.ipv4.conf.all.send_redirects: 0}}\n")
     node.kubelet.until(lambda: node.site.word.get("digest") == digest and node.site.word["conditions"]["Ready"] == "True")
     assert sh("sysctl -n net.ipv4.conf.all.send_redirects") == "0\n"
+
+    node.reboot("second")
+    daemons.forget()
+    assert routed() == []
+    node.kubelet.start()
+    node.kubelet.until(lambda: node.boot == "second" and node.started("a")() and node.ready())
+    assert "inet 192.168.11.1/24" in node.execute("a", "cat", "/saw")[1]
+    node.kubelet.until(daemons.ready)
+    assert routed() == OTHERS
 
     daemons.delete()
     assert routed() == OTHERS, "the next one finds it"
