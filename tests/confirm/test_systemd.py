@@ -20,7 +20,7 @@ CUT = """\
 apiVersion: plumbline.dev/v1alpha1
 kind: ClusterNetwork
 nodes: {n1: {address: 192.0.2.10/24, interface: eth0}}
-confirm: {timeout: 5s}
+confirm: {timeout: 8s}
 resources:
   route:
     cut: {dst: 0.0.0.0/0, via: 192.0.2.99, dev: eth0, metric: 50}
@@ -129,7 +129,7 @@ def test_where_systemd_is_out_of_reach_it_says_so(node: Node, mounted: str, why:
 def test_a_pod_without_systemd_ends_with_its_watchdog_and_its_restart_goes_on(node: Node) -> None:
     """As the chart has it by default; the kubelet restarts the container."""
     before, on = sh("ip route"), node.machine.boot()
-    pod, _ = node.apply(on, NOTHING, 8)
+    pod, _ = node.apply(on, NOTHING, 15)
     assert made.watchdogs(node.confirm)
     pod.kill()
     assert not made.watchdogs(node.confirm)
