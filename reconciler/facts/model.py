@@ -61,7 +61,7 @@ class Pod(NamedTuple):
 
     namespace: str
     name: str
-    uid: str = ""
+    uid: str = ""  # as the runtime knows it
     node: str = ""  # "": not scheduled yet
     addresses: tuple[str, ...] = ()  # shortest form; at most one of each family
     labels: Mapping[str, str] = {}  # never changed by anybody

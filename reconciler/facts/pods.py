@@ -11,6 +11,8 @@ from reconciler.wire.ip import normal_address, usable_by_a_host
 
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # wider than Kubernetes', and never a path: it may stand in one
 
+MIRROR = "kubernetes.io/config.mirror"  # annotation of what a kubelet tells of a static pod: the uid that it itself and the runtime know
+
 
 class BadPod(Exception):
     """A Pod object that says something impossible; names the pod and the field."""
@@ -43,11 +45,11 @@ def parse_pod(thing: Mapping[str, Any], where: str = "") -> Pod:
     name, namespace = metadata.get("name"), metadata.get("namespace") or "default"
     if not isinstance(name, str) or not name or not isinstance(namespace, str):
         raise BadPod(f"{where or 'a Pod'}: metadata.name is missing")
-    uid = str(metadata.get("uid") or "")
-    for field, text in (("name", name), ("namespace", namespace), ("uid", uid)):
-        if len(text) > 253 or (text and not _NAME.fullmatch(text)):
-            raise BadPod(f"{where or 'a Pod'}: metadata.{field}: {text[:80]!r} is none; allowed: a-z 0-9 - and dots")
+    _check(where, name=name, namespace=namespace)
     label = f"{where} (Pod {namespace}/{name})" if where else f"Pod {namespace}/{name}"
+    annotations = _texts(metadata, "annotations", label)
+    uid = annotations.get(MIRROR) or str(metadata.get("uid") or "")
+    _check(where, uid=uid)
     spec, status = _mapping(thing, "spec", label), _mapping(thing, "status", label)
     return Pod(
         namespace,
@@ -56,11 +58,18 @@ def parse_pod(thing: Mapping[str, Any], where: str = "") -> Pod:
         str(spec.get("nodeName") or ""),
         _addresses(status, label),
         _texts(metadata, "labels", label),
-        _texts(metadata, "annotations", label),
+        annotations,
         spec.get("hostNetwork") is True,
         str(status.get("phase") or ""),
         label,
     )
+
+
+def _check(where: str, **said: str) -> None:
+    """Raises BadPod."""
+    for field, text in said.items():
+        if len(text) > 253 or (text and not _NAME.fullmatch(text)):
+            raise BadPod(f"{where or 'a Pod'}: metadata.{field}: {text[:80]!r} is none; allowed: a-z 0-9 - and dots")
 
 
 def _mapping(thing: Mapping[str, Any], name: str, label: str) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.daemon.cni.attached import Attachment, Attachments, is_of
+from reconciler.daemon.cni.attached import Attachment, Attachments
 from reconciler.daemon.cni.boot import Boot
 from reconciler.daemon.cni.desk import Closed, Desk, missing
 from reconciler.daemon.cni.install import MARK, NotOurs, NotThere, install, uninstall
@@ -54,7 +54,6 @@ def report(
     [
         (report(MEMBER), ""),
         (report(MEMBER._replace(uid="")), ""),
-        (report(MEMBER._replace(uid="mirror", annotations={**MEMBER.annotations, "kubernetes.io/config.hash": "uid-a"})), ""),
         (report(PLAIN._replace(name="a", uid="uid-a"), rows=()), ""),
         (report(spec=NO_SEGMENTS, known=False), ""),
         (Report("", problems=("network.yaml:3: it is wrong",)), "network.yaml:3: it is wrong"),
@@ -249,11 +248,6 @@ def test_a_new_sandbox_of_a_pod_takes_the_place_of_the_old_one(there: dict[str, 
     other = MEMBER._replace(uid="another")
     assert attachments.on(Host("eth0", 1500), Nobody(), [other], "n1").attached == {}, "a pod of that name that came after"
     assert attachments.on(Host("eth0", 1500), Nobody(), [MEMBER._replace(node="n2")], "n1").attached == {}
-
-
-def test_a_static_pod_has_another_uid_in_the_api() -> None:
-    assert is_of(Pod("kube-system", "x", "mirror", annotations={"kubernetes.io/config.hash": "static"}), "static")
-    assert not is_of(Pod("kube-system", "x", "mirror"), "static")
 
 
 def test_what_was_attached_is_known_after_a_restart_while_its_namespace_stands(there: dict[str, Identity], tmp_path: Path) -> None:

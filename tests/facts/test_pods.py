@@ -46,6 +46,17 @@ def test_mistakes(change: dict[str, Any], says: str) -> None:
         parse_pod({**WHOLE, **change})
 
 
+def test_a_static_pod_has_the_uid_that_the_runtime_knows() -> None:
+    """What the API has is its mirror, with a uid of its own."""
+    told: dict[str, Any] = {
+        "metadata": {"name": "a-n1", "uid": "of-the-mirror", "annotations": {"kubernetes.io/config.mirror": "aad812c6"}}
+    }
+    assert parse_pod(told).uid == "aad812c6"
+    told["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "../aad812c6"}
+    with pytest.raises(BadPod, match=r"metadata\.uid: '\.\./aad812c6' is none"):
+        parse_pod(told)
+
+
 def test_a_bad_pod_is_left_out_and_told_and_no_pods_is_not_known() -> None:
     bad = {**WHOLE, "metadata": {"name": "b", "labels": {"x": 1}}}
     pods, wrong = pods_of([(WHOLE, "f"), ({"kind": "Node"}, "f"), (bad, "f"), ({**WHOLE, "spec": {}}, "g")])

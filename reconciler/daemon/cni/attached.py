@@ -20,7 +20,6 @@ from reconciler.kernel.netns import Identity, identity
 from reconciler.kernel.pods import Finder, with_pods
 
 FILE, VERSION = "attachments.json", 1
-STATIC = "kubernetes.io/config.hash"  # the annotation that holds a static pod's uid: its mirror in the API has another one
 
 
 class Attachment(NamedTuple):
@@ -124,7 +123,7 @@ class _Among:
 
 def is_of(pod: Pod, uid: str) -> bool:
     """Whether a runtime means this pod, and not one of the same name that came before or after."""
-    return not uid or not pod.uid or uid in (pod.uid, pod.annotations.get(STATIC))
+    return not uid or not pod.uid or uid == pod.uid
 
 
 def _identity(netns: str) -> Identity | None:
