@@ -29,6 +29,7 @@ CONFIG: dict[str, Any] = {
     "evictionHard": dict.fromkeys(("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available"), "0%"),
     "failCgroupV1": False,
     "failSwapOn": False,
+    "fileCheckFrequency": "1s",
     "imageGCHighThresholdPercent": 100,  # never: nobody could pull it again
     "localStorageCapacityIsolation": False,
     "makeIPTablesUtilChains": False,
@@ -76,7 +77,10 @@ class Kubelet:
         self._folder = room.folder / "kubelet"
         self._folder.mkdir()
         self.log = self._folder / "log"
-        config = CONFIG | {"cgroupRoot": f"/{room.cgroup.name}", "volumePluginDir": str(self._folder / "plugins")}
+        self.static = self._folder / "static"  # manifests of pods that need no API
+        self.static.mkdir()
+        places = {"volumePluginDir": str(self._folder / "plugins"), "staticPodPath": str(self.static)}
+        config = CONFIG | {"cgroupRoot": f"/{room.cgroup.name}"} | places
         (self._folder / "config.json").write_text(json.dumps(config))
         self._words = (
             *room.before, str(binary), f"--config={self._folder}/config.json", f"--kubeconfig={kubeconfig}",

@@ -53,6 +53,12 @@ def in_segment(address: str) -> dict[str, str]:
     return {"plumbline.dev/segments": json.dumps({"vx1": {"ip": [address]}})}
 
 
+def pod(command: str = SAW, restart: str = "Always", **annotations: str) -> dict[str, Any]:
+    container = {"name": "main", "image": image.NAME, "imagePullPolicy": "Never", "command": ["sh", "-c", command]}
+    spec = {"nodeName": "n1", "automountServiceAccountToken": False, "enableServiceLinks": False, "restartPolicy": restart}
+    return {"metadata": {"annotations": annotations}, "spec": {**spec, "containers": [container]}}
+
+
 class Node:
     """n1: its kubelet, its runtime, its daemons."""
 
@@ -114,10 +120,8 @@ class Node:
         owners = self.there(f"{NODE_NETWORKS}/n1").get("metadata", {}).get("ownerReferences", ())
         return str(owners[0]["uid"]) if owners else ""
 
-    def put_pod(self, name: str, command: str = SAW, **annotations: str) -> None:
-        container = {"name": "main", "image": image.NAME, "imagePullPolicy": "Never", "command": ["sh", "-c", command]}
-        spec = {"nodeName": "n1", "automountServiceAccountToken": False, "enableServiceLinks": False, "containers": [container]}
-        self.put(PODS, name, {"metadata": {"annotations": annotations}, "spec": spec})
+    def put_pod(self, name: str, command: str = SAW, restart: str = "Always", **annotations: str) -> None:
+        self.put(PODS, name, pod(command, restart, **annotations))
 
     def delete_pod(self, name: str) -> None:
         """It is gone from the API once the kubelet has taken all of it away."""

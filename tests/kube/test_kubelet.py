@@ -15,7 +15,7 @@ from reconciler.cluster.publisher import NODE_NETWORKS
 from tests.daemon.process import plumbline
 from tests.faults.clustered import NODES, routed
 from tests.kube import kubelet
-from tests.kube.node import CIDRS, NETWORK, OTHERS, PODS, SERVICES, Node, cluster, in_segment, node, plugin
+from tests.kube.node import CIDRS, NETWORK, OTHERS, PODS, SERVICES, Node, cluster, in_segment, node, plugin, pod
 from tests.namespaces import sh
 
 __all__ = ["cluster", "node", "plugin"]
@@ -103,6 +103,25 @@ def test_pods_have_their_segments_and_reach_services(node: Node) -> None:
     assert len(node.room.run("ls", "/run/netns").split()) == 1, "of b"
     left = re.findall(r"10\.244\..*", node.room.run("ls", "/var/lib/cni/networks/plumbline"))
     assert left == node.addresses("b")[:1]
+
+
+def test_pods_that_end_by_themselves_and_pods_of_the_node_itself(node: Node) -> None:
+    node.register()
+    node.put_pod("done", "ip -o addr | grep -q 192.168.11.1", "Never", **in_segment("192.168.11.1/24"))
+    static = pod(**in_segment("192.168.11.2/24"))
+    static["metadata"] |= {"name": "static", "namespace": "media"}  # its mirror at the API is static-n1, with another uid
+    (node.kubelet.static / "static.json").write_text(json.dumps({"apiVersion": "v1", "kind": "Pod", **static}))
+    daemon = node.daemon()
+    node.kubelet.until(node.started("static-n1"))
+    assert "inet 192.168.11.2/24" in node.execute("static-n1", "cat", "/saw")[1]
+    node.kubelet.until(lambda: node.there(f"{PODS}/done")["status"]["phase"] == "Succeeded")
+    node.kubelet.until(lambda: len(node.room.run("ls", "/run/netns").split()) == 1)
+    rounds = daemon.status["rounds"]
+    daemon.until(lambda: daemon.status["rounds"] > rounds + 1 and daemon.ready(), 30)
+
+    (node.kubelet.static / "static.json").unlink()
+    node.kubelet.until(lambda: not node.there(f"{PODS}/static-n1") and node.room.run("ls", "/run/netns") == "")
+    daemon.until(daemon.ready)
 
 
 def test_a_reboot_with_the_kubelet_first_and_one_with_the_api_last(node: Node) -> None:
