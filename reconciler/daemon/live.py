@@ -14,6 +14,7 @@ from reconciler.daemon.content import Rejected
 from reconciler.daemon.inputs import FileInputs, Texts, Told, unpack_inputs
 from reconciler.daemon.settings import Settings
 from reconciler.facts.model import Facts, Node
+from reconciler.intents.membership import asks
 from reconciler.spec.load import Loaded, load_spec, load_texts
 from reconciler.spec.model import ClusterNetwork
 from reconciler.spec.problems import SpecError
@@ -165,7 +166,10 @@ def _unlabelled(view: View, loaded: Loaded, node: str) -> list[str]:
     return [
         f'{pod.where}: joins its segments here alone, as no other node hears of it: give it the label {said.label}: "true" as well'
         for pod in view.pods or ()
-        if pod.node == node and said.segments_annotation in pod.annotations and pod.labels.get(said.label) != "true"
+        if pod.node == node
+        and said.segments_annotation in pod.annotations
+        and pod.labels.get(said.label) != "true"
+        and asks(loaded.spec, pod)  # one that has ended does not any more
     ]
 
 

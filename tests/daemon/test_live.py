@@ -88,7 +88,8 @@ def test_a_member_that_other_nodes_do_not_hear_of(server: SmallApi, one: Node) -
     one.file.write_text(HEAD + "segments: {vxeth1: {vni: 101}}\n")
     server.put(PODS, pod("alone", "n1", **SEGMENTS))
     server.put(PODS, pod("heard", "n1", labels=LABEL, **SEGMENTS))
-    inputs = one.until(lambda inputs: bool(inputs.warnings) and not inputs.stale and len(inputs.pods or ()) == 2)
+    server.put(PODS, {**pod("ended", "n1", **SEGMENTS), "status": {"phase": "Succeeded"}})
+    inputs = one.until(lambda inputs: bool(inputs.warnings) and not inputs.stale and len(inputs.pods or ()) == 3)
     [warning] = [each for each in inputs.warnings if "label" in each]
     assert warning.startswith("Pod default/alone: joins its segments here alone")
 
