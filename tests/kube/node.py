@@ -55,7 +55,13 @@ def in_segment(address: str) -> dict[str, str]:
 
 def pod(command: str = SAW, restart: str = "Always", **annotations: str) -> dict[str, Any]:
     container = {"name": "main", "image": image.NAME, "imagePullPolicy": "Never", "command": ["sh", "-c", command]}
-    spec = {"nodeName": "n1", "automountServiceAccountToken": False, "enableServiceLinks": False, "restartPolicy": restart}
+    spec = {
+        "nodeName": "n1",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "restartPolicy": restart,
+        "terminationGracePeriodSeconds": 1,
+    }
     return {"metadata": {"annotations": annotations}, "spec": {**spec, "containers": [container]}}
 
 

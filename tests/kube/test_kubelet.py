@@ -110,7 +110,8 @@ def test_pods_that_end_by_themselves_and_pods_of_the_node_itself(node: Node) -> 
     node.put_pod("done", "ip -o addr | grep -q 192.168.11.1", "Never", **in_segment("192.168.11.1/24"))
     static = pod(**in_segment("192.168.11.2/24"))
     static["metadata"] |= {"name": "static", "namespace": "media"}  # its mirror at the API is static-n1, with another uid
-    (node.kubelet.static / "static.json").write_text(json.dumps({"apiVersion": "v1", "kind": "Pod", **static}))
+    (node.room.folder / "static.json").write_text(json.dumps({"apiVersion": "v1", "kind": "Pod", **static}))
+    (node.room.folder / "static.json").rename(node.kubelet.static / "static.json")  # whole
     daemon = node.daemon()
     node.kubelet.until(node.started("static-n1"))
     assert "inet 192.168.11.2/24" in node.execute("static-n1", "cat", "/saw")[1]
