@@ -6,19 +6,20 @@ org.freedesktop.systemd1(5); the properties are those of systemd.service(5) and 
 from __future__ import annotations
 
 import array
-import os
+import errno
 import socket
+import struct
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-
-from reconciler.wire import dbus
-from reconciler.wire.dbus import Variant
+from typing import Any
 
 BOOTED = Path("/run/systemd/system")  # sd_booted(3)
 SOCKET = Path("/run/systemd/private")  # systemd's own, for root
 TIMEOUT = 10.0  # seconds
-_NAME, _PATH, _MANAGER = "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
+HUNG_UP = "it hung up"
+_PATH, _NAME = "/org/freedesktop/systemd1", "org.freedesktop.systemd1"
+_UNREADABLE = (ValueError, LookupError, TypeError, struct.error)  # what the reader of D-Bus messages raises for bytes that are none
 
 
 class NoSystemd(Exception):
@@ -31,26 +32,30 @@ def start_unit(name: str, description: str, command: Sequence[str], *, environme
     Its standard error goes to the host's journal. Nothing of the unit stays when it ends, however it ends.
     Returns once systemd has taken it on, which says nothing of how the command fares. Raises NoSystemd.
     """
-    properties = (
-        ("Description", Variant("s", description)),
-        ("CollectMode", Variant("s", "inactive-or-failed")),
-        ("Environment", Variant("as", [f"{key}={value}" for key, value in environment.items()])),
-        ("StandardInputFileDescriptor", Variant("h", 0)),
-        ("StandardOutputFileDescriptor", Variant("h", 1)),
-        ("StandardError", Variant("s", "journal")),
-        ("ExecStart", Variant("a(sasb)", [(command[0], command, False)])),
-    )
-    message = dbus.call(_PATH, _MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", (name, "fail", properties, ()), to=_NAME, descriptors=2)
+    from jeepney import DBusAddress, MessageType, new_method_call
+
+    properties = [
+        ("Description", ("s", description)),
+        ("CollectMode", ("s", "inactive-or-failed")),
+        ("Environment", ("as", [f"{key}={value}" for key, value in environment.items()])),
+        ("StandardInputFileDescriptor", ("h", stdin)),
+        ("StandardOutputFileDescriptor", ("h", stdout)),
+        ("StandardError", ("s", "journal")),
+        ("ExecStart", ("a(sasb)", [(command[0], list(command), False)])),
+    ]
+    manager = DBusAddress(_PATH, _NAME, f"{_NAME}.Manager")
+    call = new_method_call(manager, "StartTransientUnit", "ssa(sv)a(sa(sv))", (name, "fail", properties, []))
+    descriptors = array.array("i")
     try:
         with closing(_connected()) as connection:
-            descriptors = array.array("i", (stdin, stdout))
+            message = call.serialise(serial=1, fds=descriptors)
             connection.sendmsg([message[:1]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
             connection.sendall(message[1:])
             answer = _answer(connection)
-    except (OSError, ValueError) as error:
-        raise NoSystemd(f"{SOCKET}: {getattr(error, 'strerror', None) or error}") from None
-    if answer.type == dbus.ERROR:
-        raise NoSystemd(f"systemd refuses {name}: {answer.text}")
+    except (OSError, *_UNREADABLE) as error:
+        raise NoSystemd(f"{SOCKET}: {_words(error)}") from None
+    if answer.header.message_type is MessageType.error:
+        raise NoSystemd(f"systemd refuses {name}: {next((one for one in answer.body if isinstance(one, str)), 'no reason given')}")
 
 
 def why_not() -> str:
@@ -60,47 +65,63 @@ def why_not() -> str:
     except NoSystemd as error:
         return str(error)
     except (OSError, ValueError) as error:
-        return f"{SOCKET}: {getattr(error, 'strerror', None) or error}"
+        return f"{SOCKET}: {_words(error)}"
     return ""
 
 
 def _connected() -> socket.socket:
-    """Past the handshake of the D-Bus specification ("Authentication Protocol"). Raises NoSystemd, OSError, ValueError."""
+    """Let in, and ready for a message. Raises NoSystemd, OSError, ValueError.
+
+    The handshake (D-Bus specification, "Authentication Protocol") goes as a whole: with its end by itself, what follows
+    could be read along with that, and systemd takes descriptors during a handshake for an attack.
+    """
+    from jeepney.auth import BEGIN, make_auth_external
+
     if not BOOTED.is_dir():
         raise NoSystemd(f"no systemd is to be seen here ({BOOTED} is missing)")
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.settimeout(TIMEOUT)
         connection.connect(str(SOCKET))
-        user = str(os.geteuid()).encode().hex()
-        connection.sendall(f"\0AUTH EXTERNAL {user}\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n".encode())
-        said = b""
-        while said.count(b"\r\n") < 2:
-            said += _some(connection, 1)  # the first message may stand right behind
-        accepted, passing = said.split(b"\r\n")[:2]
-        if not accepted.startswith(b"OK ") or passing != b"AGREE_UNIX_FD":
-            raise ValueError(f"systemd does not let us in: {said.decode(errors='replace').strip()}")
-    except (OSError, ValueError):
+        connection.sendall(b"\0" + make_auth_external() + b"NEGOTIATE_UNIX_FD\r\n" + BEGIN)
+        for expected in (b"OK ", b"AGREE_UNIX_FD"):
+            said = _line(connection)
+            if not said.startswith(expected):
+                raise ValueError(f"it does not let us in: {said.decode(errors='replace')}")
+    except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _answer(connection: socket.socket) -> dbus.Message:
-    """What it says to our one call; signals may stand before it."""
-    while True:
-        head = _some(connection, dbus.HEADER)
-        message = dbus.parse(head + _some(connection, dbus.length(head) - len(head)))
-        if message.type in (dbus.RETURN, dbus.ERROR):
-            return message
-
-
-def _some(connection: socket.socket, size: int) -> bytes:
-    """Exactly so many bytes."""
-    found = b""
-    while len(found) < size:
-        more = connection.recv(size - len(found))
+def _line(connection: socket.socket) -> bytes:
+    """Of the handshake; the first message may stand right behind its last."""
+    said = b""
+    while not said.endswith(b"\r\n"):
+        more = connection.recv(1)
         if not more:
-            raise ValueError("systemd hung up")
-        found += more
-    return found
+            raise ConnectionResetError(errno.ECONNRESET, HUNG_UP)
+        said += more
+        if len(said) > 1024:
+            raise ValueError("a line without end")
+    return said.strip()
+
+
+def _answer(connection: socket.socket) -> Any:
+    """What it says to our one call; signals may stand before it. Raises OSError, _UNREADABLE."""
+    from jeepney import MessageType, Parser
+
+    parser = Parser()
+    while True:
+        more = connection.recv(4096)
+        if not more:
+            raise ConnectionResetError(errno.ECONNRESET, HUNG_UP)
+        for message in parser.feed(more):
+            if message.header.message_type in (MessageType.method_return, MessageType.error):
+                return message
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return f"what answers there does not speak D-Bus as systemd does ({error or type(error).__name__})"

@@ -76,7 +76,7 @@ def _until_nothing_stays(on: Host) -> None:
 def test_a_pod_that_is_killed_is_outlived_by_its_watchdog(node: Node) -> None:
     before, on = sh("ip route"), node.machine.boot()
     pod = node.daemon(on, ALL)
-    until(lambda: _cut() and bool(on.watchdogs()), WAIT, lambda: f"nothing is on trial\n{sh('ip route')}")
+    until(lambda: _cut() and bool(on.watchdogs()), WAIT, lambda: f"nothing is on trial\n{sh('ip route')}{pod.said}")
     (unit,) = on.watchdogs()
     pod.kill()
     assert on.systemctl("is-active", unit) == "active"
@@ -89,6 +89,7 @@ def test_a_pod_that_is_killed_is_outlived_by_its_watchdog(node: Node) -> None:
 def test_nothing_stays_of_a_unit_whose_change_was_confirmed(node: Node) -> None:
     on = node.machine.boot()
     pod, said = node.apply(on, ALL, 60)
+    assert "of this host's systemd" in said, said
     (unit,) = on.watchdogs()
     assert f"the unit {unit} of this host's systemd" in said
     digest = said.split("plumbline confirm ")[1].strip()
