@@ -29,8 +29,8 @@ from reconciler.cli.remarks import tell
 from reconciler.cli.trials import decided, trial_of
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Scope
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Result, Round, nothing_first
 from reconciler.report import screen
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reconciler.cli.trouble import CannotGoOn
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import ObservationFailed, Scope
 from reconciler.engine.model import Plan, Seen, Wanted
 from reconciler.engine.pipeline import make_plan
+from reconciler.engine.reader import ObservationFailed, Scope
 from reconciler.engine.render import Renderer
 from reconciler.facts.content import content_digest
 from reconciler.facts.lint import lint

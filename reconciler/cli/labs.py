@@ -89,7 +89,7 @@ class _told:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from reconciler.engine.kind import ObservationFailed
+        from reconciler.engine.reader import ObservationFailed
         from reconciler.intents import IntentError
         from reconciler.lab.topology import LabError
 

@@ -18,8 +18,8 @@ from reconciler import __version__
 from reconciler.cli.inputs import Inputs, Told, compiled, on_this_host, read_inputs, this_node
 from reconciler.cli.options import api_of, facts_option, kubeconfig_option, node_option, root_option, server_option
 from reconciler.cli.trouble import CannotGoOn
-from reconciler.engine.kind import ObservationFailed, Scope
 from reconciler.engine.model import Seen, Wanted
+from reconciler.engine.reader import ObservationFailed, Scope
 from reconciler.engine.serial import BadSnapshot, document_of, seen_document, seen_from, value_from
 from reconciler.facts.model import Host
 from reconciler.report import screen

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.inputs import Inputs
 from reconciler.cli.trouble import CannotGoOn
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.intents.membership import Member, Members, members
 
 if TYPE_CHECKING:  # what a verb does not need is not imported

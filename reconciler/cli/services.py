@@ -11,7 +11,7 @@ import click
 from reconciler.cli.inputs import Inputs, compiled, is_this_host, on_this_host, read_inputs, this_node
 from reconciler.cli.options import facts_option, node_option, root_option
 from reconciler.cli.trouble import CannotGoOn
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kinds.bpf_map_entry.layout import backend_text, front_text, network_text
 from reconciler.kinds.bpf_map_entry.services import Entries, Front, Gate, ServiceTable
 from reconciler.report import screen

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from reconciler.confirm import launch, lifeline, watchdog
 from reconciler.confirm.journal import BadJournal, ConfirmFolder, Journal, boot_id, deadline
 from reconciler.engine.inverse import inverse
-from reconciler.engine.kind import Kinds, ObservationFailed
+from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Plan, Seen
+from reconciler.engine.reader import ObservationFailed
 from reconciler.engine.render import Renderer
 from reconciler.facts.model import Host
 from reconciler.kernel.probes import Probe, working

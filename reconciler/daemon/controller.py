@@ -16,10 +16,11 @@ from reconciler.daemon.step import Report
 from reconciler.daemon.suspicion import suspicion
 from reconciler.daemon.turns import Turns
 from reconciler.engine.guard import Hold, Limits, builds_only
-from reconciler.engine.kind import Kinds, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.looking import Listener, Nobody
 from reconciler.engine.model import Action, Plan, Ref, Refusal, Seen, Wanted
 from reconciler.engine.observe import observe
+from reconciler.engine.reader import ObservationFailed, Reader, Scope
 from reconciler.engine.round import Node as NodeIO
 from reconciler.engine.round import Progress, Result, Round, nothing_first, silent
 from reconciler.facts.model import Host, Node

@@ -32,8 +32,8 @@ from reconciler.daemon.settings import Settings
 from reconciler.daemon.status import LastRound, Status, after
 from reconciler.daemon.step import Report
 from reconciler.daemon.turns import Turns
-from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import Action, Wanted
+from reconciler.engine.reader import ObservationFailed
 from reconciler.engine.round import Failure
 from reconciler.kernel.events import EventSocket
 from reconciler.kernel.folders import FolderEvents

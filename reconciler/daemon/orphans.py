@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from reconciler.daemon.step import Report
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.orphans import end_orphans
 from reconciler.kinds.bpf_map_entry.services import ServiceTable
 

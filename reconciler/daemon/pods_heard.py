@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from reconciler.daemon.schedule import SETTLE
 from reconciler.daemon.step import Report
-from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import Seen, Wanted
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.events import Event
 from reconciler.kernel.pod_events import PodEvents
 from reconciler.kinds.marks import GROUP, PROTOCOL

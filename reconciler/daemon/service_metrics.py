@@ -9,8 +9,8 @@ from typing import NamedTuple
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import ObservationFailed
 from reconciler.intents.service_entries import ListName
 from reconciler.kernel.service_counts import Count, Held, held
 from reconciler.kinds.bpf_map_entry.services import Entries, ServiceTable

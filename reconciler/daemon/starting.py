@@ -20,7 +20,7 @@ from reconciler.daemon.logs import make_logger
 from reconciler.daemon.loop import HANGUP, Daemon
 from reconciler.daemon.settings import Settings
 from reconciler.daemon.state import StateBusy, StateFolder
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.facts.nodes import KnownNodes
 from reconciler.intents import Memo
 from reconciler.kernel.lock import AlreadyRunning, NamespaceLock

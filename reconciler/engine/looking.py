@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Protocol
 
-from reconciler.engine.kind import Kind, Kinds, Reader, Scope
+from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.model import Observed, Seen
 from reconciler.engine.observe import observe
+from reconciler.engine.reader import Reader, Scope
 
 
 class Listener(Protocol):

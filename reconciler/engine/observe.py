@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kinds, NamespaceGone, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Observed, Seen
+from reconciler.engine.reader import NamespaceGone, ObservationFailed, Reader, Scope
 from reconciler.engine.rows import Rows
 from reconciler.wire.netlink import UNREADABLE
 

@@ -10,11 +10,12 @@ from itertools import groupby
 from typing import Any, NamedTuple, Protocol
 
 from reconciler.engine.guard import Hold, Limits
-from reconciler.engine.kind import NO_EFFECT, Kind, Kinds, Reader, Scope
+from reconciler.engine.kind import NO_EFFECT, Kind, Kinds
 from reconciler.engine.looking import Listener, Looking, Nobody
 from reconciler.engine.model import REFUSED, Action, Line, Owner, Plan, Ref, Seen, Verb, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.pipeline import plan_from
+from reconciler.engine.reader import Reader, Scope
 from reconciler.engine.render import Renderer
 from reconciler.engine.settled import Settled
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.wire import bpf as wire
 from reconciler.wire.bpf import MapInfo, Pinned, ProgramInfo
 

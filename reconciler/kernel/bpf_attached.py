@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.bpf import attribute, call, why
 from reconciler.wire import bpf as wire
 from reconciler.wire.bpf import ALLOW_MULTI, ALLOW_OVERRIDE, Attached

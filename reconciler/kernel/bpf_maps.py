@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.engine.rows import Rows
 from reconciler.kernel import bpf
 from reconciler.wire.bpf import MapInfo
@@ -87,7 +87,7 @@ class PinnedMaps:
             known.touched.update(_cut(keys, len(keys) // count))
 
     def rows(self, paths: Sequence[str], decode: Decode, patience: float, programs: Mapping[int, str]) -> Rows:
-        """See `reconciler.engine.kind.Reader.map_rows`. Raises ObservationFailed."""
+        """See `reconciler.engine.reader.Reader.map_rows`. Raises ObservationFailed."""
         before, rows = self._rows.pop(decode, ((), Rows()))
         try:
             found = {path: self._look(path, patience, programs) for path in paths}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from reconciler.engine.kind import Place
+from reconciler.engine.reader import Place
 
 T = TypeVar("T")
 

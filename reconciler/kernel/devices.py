@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from reconciler.engine.kind import ObservationFailed, Reader, Scope
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import ObservationFailed, Reader, Scope
 from reconciler.facts.model import Device, Host, Manager
 from reconciler.kernel.opponents.network_manager import network_manager
 from reconciler.kernel.opponents.networkd import keeps

@@ -8,7 +8,7 @@ import struct
 import sys
 from functools import cache
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.bpf import attribute, call, why
 from reconciler.wire import bpf as wire
 

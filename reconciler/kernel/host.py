@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-from reconciler.engine.kind import Dump, ObservationFailed, Place, Reader
+from reconciler.engine.reader import Dump, ObservationFailed, Place, Reader
 from reconciler.facts.model import Host, HostRoute, Node
 from reconciler.wire import netlink as wire
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
 
-from reconciler.engine.kind import Dump, ObservationFailed
+from reconciler.engine.reader import Dump, ObservationFailed
 from reconciler.wire import netlink as wire
 from reconciler.wire.bulk import alike
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from reconciler.engine.kind import NamespaceGone, ObservationFailed
+from reconciler.engine.reader import NamespaceGone, ObservationFailed
 
 T = TypeVar("T")
 Identity = tuple[int, int]  # device, inode: what a namespace is known by (namespaces(7))

@@ -11,7 +11,7 @@ import os
 import socket
 from typing import ClassVar, NamedTuple
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.wire import netlink as wire
 from reconciler.wire import nftables

@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reconciler.engine.kind import Dump, ObservationFailed, Place
 from reconciler.engine.model import Action, StagedFile
+from reconciler.engine.reader import Dump, ObservationFailed, Place
 from reconciler.engine.round import Failure
 from reconciler.engine.rows import Rows
 from reconciler.kernel import bpf, bpf_lines

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from reconciler.engine.kind import NamespaceGone, ObservationFailed
+from reconciler.engine.reader import NamespaceGone, ObservationFailed
 from reconciler.kernel.bpf import delete_one, dump, look_up, opened_map, why
 from reconciler.kernel.netns import inside
 from reconciler.kinds.bpf_map_entry.layout import BACKENDS, FRONTS, INSIDE, LOOPBACK, REVERSE, UDP, address_text, loopback, service_of

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.engine.round import Failure
 from reconciler.kernel.netlink import Message, Refused, RouteSocket
 from reconciler.wire import netlink as wire

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.events import AF_BRIDGE, SOL_NETLINK, Event, decode, joined
 from reconciler.kernel.netns import Identity, opened
 from reconciler.wire import netlink as wire

@@ -15,8 +15,8 @@ from glob import glob
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from reconciler.engine.kind import ObservationFailed, Reader, Scope, scope_of
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import ObservationFailed, Reader, Scope, scope_of
 from reconciler.facts.model import Host, Pod
 from reconciler.kernel.netns import Identity, identity
 from reconciler.kinds.link.decode import REQUEST, decode

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.bpf import dump, look_up, opened_map, why
 from reconciler.kinds.bpf_map_entry.layout import (
     COUNT,

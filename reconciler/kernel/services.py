@@ -9,7 +9,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from reconciler.engine.kind import ObservationFailed, Reader
+from reconciler.engine.reader import ObservationFailed, Reader
 from reconciler.facts.model import Host
 from reconciler.kernel.fib import tells_sources
 from reconciler.kernel.mounts import goes_with_us

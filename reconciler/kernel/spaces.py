@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from reconciler.engine.kind import NamespaceGone, ObservationFailed
+from reconciler.engine.reader import NamespaceGone, ObservationFailed
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.kernel.netns import Identity, change_to, inside, opened, path_of
 from reconciler.kernel.nfnetlink import NetfilterSocket

@@ -17,8 +17,8 @@ from functools import partial
 from itertools import chain, groupby
 from typing import NamedTuple, Protocol
 
-from reconciler.engine.kind import ObservationFailed, ToolMissing
 from reconciler.engine.model import Action, Line, Ref, Verb
+from reconciler.engine.reader import ObservationFailed, ToolMissing
 from reconciler.engine.round import Failure
 from reconciler.kernel import ovs, packed, proc_sys
 from reconciler.kernel.netns import Identity, inside

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.netns import CLONE_NEWNET
 
 Commands = Sequence[Sequence[str]]

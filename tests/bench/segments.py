@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from functools import partial
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Scope
 from reconciler.engine.model import Line
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Round
 from reconciler.facts.merge import build_facts
 from reconciler.facts.model import Host, Pod

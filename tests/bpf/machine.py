@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import scope_of
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import scope_of
 from reconciler.engine.round import Result, Round
 from reconciler.facts.model import Facts, Host, Node, NodeAddress, Service
 from reconciler.intents import Context, Memo, compile_node

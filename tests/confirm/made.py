@@ -12,8 +12,8 @@ from typing import Any
 from reconciler.confirm.commit import Asked, Trial
 from reconciler.confirm.journal import ConfirmFolder
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Scope
 from reconciler.engine.merge import merge
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Result, Round
 from reconciler.facts.model import Host, Node
 from reconciler.kernel.host import observe_host

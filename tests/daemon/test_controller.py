@@ -15,8 +15,9 @@ from reconciler.confirm.trials import FOLDER, Trials
 from reconciler.daemon.content import Rejected
 from reconciler.daemon.controller import Controller
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Kind, Kinds, ObservationFailed, Reader
+from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.model import Action, Owner, Verb
+from reconciler.engine.reader import ObservationFailed, Reader
 from reconciler.engine.round import Failure
 from reconciler.facts.model import Host, Node
 from reconciler.kinds import all_kinds

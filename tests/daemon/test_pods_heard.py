@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kinds.fdb import Fdb, FdbKey
 from reconciler.kinds.link import Link, LinkKey, Vxlan
 from reconciler.kinds.marks import GROUP

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Kinds, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Action, Origin, Verb, Wanted, with_fields
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Failure, Result, Round
 from tests.engine import child, parent
 from tests.engine.child import Child, ChildKey

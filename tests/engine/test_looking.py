@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import Kind, Kinds, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.looking import Looking, Nobody
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import ObservationFailed, Reader, Scope
 from reconciler.kinds import all_kinds
 from tests.laws.simulated import SimulatedNode
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from difflib import ndiff
 from functools import partial
 
-from reconciler.engine.kind import Dump
 from reconciler.engine.model import Action
+from reconciler.engine.reader import Dump
 from reconciler.engine.round import Failure
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds.fdb import entry

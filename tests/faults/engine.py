@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Scope
+from reconciler.engine.reader import Scope
 from reconciler.engine.render import Renderer
 from reconciler.engine.round import Node, Result, Round
 from reconciler.kernel.node import KernelNode

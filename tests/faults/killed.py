@@ -18,9 +18,9 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from reconciler.engine.kind import Scope
 from reconciler.engine.model import Action, Seen
 from reconciler.engine.pipeline import make_plan
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Failure
 from reconciler.facts.merge import build_facts
 from reconciler.facts.model import Facts, Node

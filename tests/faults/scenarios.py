@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from reconciler.engine.kind import Scope
+from reconciler.engine.reader import Scope
 from tests.namespaces import sh
 from tests.safety.node import SPEC, nothing, scope, uplink
 

@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import Scope, scope_of
 from reconciler.engine.model import Plan, Ref, Wanted
+from reconciler.engine.reader import Scope, scope_of
 from reconciler.engine.round import Result
 from reconciler.kinds import all_kinds
 from tests.faults import daemon_faults, device_faults, dump_faults, host_faults, outlived, tool_faults

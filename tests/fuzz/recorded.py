@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reconciler.engine.kind import Dump, ObservationFailed
+from reconciler.engine.reader import Dump, ObservationFailed
 from reconciler.kernel.node import KernelNode
 
 FILE = Path(__file__).with_name("recorded.json")
@@ -148,9 +148,9 @@ def record() -> None:
 
 def openvswitch_too() -> dict[str, Any]:
     """Bridges and ports of Open vSwitch, as if its database were the machine's own."""
-    from reconciler.engine.kind import Scope
     from reconciler.engine.model import Wanted
     from reconciler.engine.observe import observe
+    from reconciler.engine.reader import Scope
     from reconciler.kinds import all_kinds
     from tests.namespaces import fresh_namespace
     from tests.openvswitch import openvswitch

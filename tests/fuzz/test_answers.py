@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.engine.kind import ObservationFailed, Scope
 from reconciler.engine.model import Seen, Wanted
 from reconciler.engine.observe import observe
 from reconciler.engine.pipeline import make_plan
+from reconciler.engine.reader import ObservationFailed, Scope
 from reconciler.engine.render import Renderer
 from reconciler.engine.text import text
 from reconciler.facts.merge import build_facts

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel import bpf
 from reconciler.kernel.bpf_maps import SMALL, Looks, PinnedMaps
 from reconciler.kinds.bpf_map_entry import BpfMapEntry, BpfMapEntryKey

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from reconciler.cli.checks.tools import version_in
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.facts.model import Host
 from reconciler.kernel import fib, services
 from reconciler.kernel.node import KernelNode

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from reconciler.engine.kind import Dump, ObservationFailed
+from reconciler.engine.reader import Dump, ObservationFailed
 from reconciler.kernel.netlink import RouteSocket
 from reconciler.wire import netlink as wire
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.node import KernelNode
 from reconciler.kernel.opponents import Opponent
 from reconciler.kernel.opponents.cni import cni_files

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.observe import observe
+from reconciler.engine.reader import ObservationFailed
 from reconciler.facts.merge import build_facts
 from reconciler.intents import Context, compile_node
 from reconciler.kernel.host import observe_host

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.events import Event
 from reconciler.kernel.pod_events import PodEvents
 from reconciler.kinds import all_kinds

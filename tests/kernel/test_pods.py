@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import NamespaceGone, ObservationFailed, Scope
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Action, Wanted
 from reconciler.engine.observe import observe
+from reconciler.engine.reader import NamespaceGone, ObservationFailed, Scope
 from reconciler.engine.round import Failure, Result, Round
 from reconciler.facts.model import Host, Pod
 from reconciler.kernel.netns import entered, inside

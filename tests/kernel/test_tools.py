@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import Scope
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Action, Change, Line, Ref, Verb
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Failure, Round
 from reconciler.kernel.node import KernelNode
 from reconciler.kernel.processes import Processes

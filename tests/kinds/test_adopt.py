@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import Kinds, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Observed, Plan, Seen
 from reconciler.engine.pipeline import make_plan
+from reconciler.engine.reader import Scope
 from reconciler.engine.render import Renderer
 from reconciler.engine.round import Round
 from reconciler.kernel.node import KernelNode

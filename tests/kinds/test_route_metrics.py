@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import Scope
 from reconciler.engine.merge import merge
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Round
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds import all_kinds

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from reconciler.confirm import lifeline
 from reconciler.engine.inverse import inverse
-from reconciler.engine.kind import Scope
 from reconciler.engine.model import Plan
+from reconciler.engine.reader import Scope
 from reconciler.engine.render import Renderer
 from reconciler.engine.round import Result, Round
 from reconciler.intents import Compiled, Context, compile_node

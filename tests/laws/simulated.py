@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from reconciler.engine.kind import Kind, Kinds, Reader, Scope
+from reconciler.engine.kind import Kind, Kinds
 from reconciler.engine.model import Action, Ref, Verb, fields, with_fields
+from reconciler.engine.reader import Reader, Scope
 from reconciler.engine.round import Failure
 from reconciler.kinds import all_kinds
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Scope
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Observed, Owner, Seen, with_fields
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Result, Round
 from reconciler.kinds.address import address
 from reconciler.kinds.fdb import entry

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Scope
 from reconciler.engine.merge import merge
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Round
 from tests.laws.simulated import KINDS
 from tests.laws.test_laws import populated, states, unique

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Scope
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Action, Wanted
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Failure, Result, Round
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds import all_kinds

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Scope
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Result, Round
 from reconciler.facts.merge import build_facts
 from reconciler.intents import Context, compile_node

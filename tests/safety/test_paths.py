@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Kinds, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Result, Round
 from reconciler.facts.pods import BadPod, parse_pod
 from reconciler.kernel.node import KernelNode

@@ -11,8 +11,8 @@ import click
 from reconciler.cli.checks.finding import Finding, Looked
 from reconciler.cli.inputs import Inputs, compiled, live_plan, not_this_host, on_this_host, read_inputs, this_node
 from reconciler.cli.options import facts_option, file_argument, node_option, root_option
-from reconciler.engine.kind import ObservationFailed
 from reconciler.engine.model import WAITS
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kinds.link import Vxlan
 from reconciler.report import screen
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal, NamedTuple
 
-from reconciler.engine.kind import Reader
 from reconciler.engine.model import Plan, Seen, Wanted
+from reconciler.engine.reader import Reader
 from reconciler.intents import Context
 
 Level = Literal["ok", "note", "problem", "unknown"]

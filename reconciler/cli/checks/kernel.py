@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from reconciler.cli.checks.finding import Finding, Looked
 from reconciler.cli.checks.tools import least_versions, strictest, version_in, written
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.trial import Commands, tried
 
 _ADD = ("ip", "link", "add", "t0")

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.facts.model import Host, Pod
 from reconciler.kernel.files import write_private
 from reconciler.kernel.netns import Identity, identity

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from reconciler.engine.kind import Kinds, scope_of
+from reconciler.engine.kind import Kinds
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Absent, Ref
+from reconciler.engine.reader import scope_of
 from reconciler.engine.round import Node as NodeIO
 from reconciler.engine.round import Round
 from reconciler.intents import Context

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.kernel.netns import Identity
 from reconciler.kernel.pods import pod_namespace
 from reconciler.wire.ip import normal_address, usable_by_a_host

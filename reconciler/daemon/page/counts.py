@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 from reconciler.intents.service_entries import ListName
 from reconciler.kernel.service_counts import Count, drops, some
 from reconciler.kinds.bpf_map_entry.services import ServiceTable

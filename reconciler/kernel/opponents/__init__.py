@@ -10,8 +10,8 @@ from functools import partial
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
-from reconciler.engine.kind import ObservationFailed, Reader
 from reconciler.engine.model import Seen, Wanted
+from reconciler.engine.reader import ObservationFailed, Reader
 from reconciler.intents import Context
 from reconciler.kernel.opponents.cni import cni_files
 from reconciler.kernel.opponents.devices import vxlan_devices

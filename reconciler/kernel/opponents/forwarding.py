@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import NamedTuple
 
-from reconciler.engine.kind import ObservationFailed, Reader, ToolMissing
+from reconciler.engine.reader import ObservationFailed, Reader, ToolMissing
 from reconciler.kernel.opponents.legacy_chains import TABLES, legacy_filter
 from reconciler.kernel.opponents.model import Opponent, unanswered
 from reconciler.kernel.opponents.nft_chains import FAMILIES, BaseChain, Table, forward_chains

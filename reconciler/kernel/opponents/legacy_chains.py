@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from reconciler.engine.kind import ObservationFailed, Reader, ToolMissing
+from reconciler.engine.reader import ObservationFailed, Reader, ToolMissing
 from reconciler.kernel.opponents.packets import Match, Rule
 
 TABLES = {4: ("ip_tables_names", "iptables"), 6: ("ip6_tables_names", "ip6tables")}

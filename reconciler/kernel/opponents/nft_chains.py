@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from reconciler.engine.kind import ObservationFailed, Reader
+from reconciler.engine.reader import ObservationFailed, Reader
 from reconciler.kernel.opponents.packets import Match, Rule
 from reconciler.kinds.nft.row import own_table
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reconciler.engine.kind import ObservationFailed, Reader
+from reconciler.engine.reader import ObservationFailed, Reader
 from reconciler.kernel.opponents.model import Opponent
 from reconciler.kernel.opponents.processes import holders
 from reconciler.kinds.link import Link, Vxlan

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_interface
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Key, Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.address.decode import REQUEST, decode
 from reconciler.kinds.address.row import Address, AddressKey
 from reconciler.kinds.marks import PROTOCOL, exclusive, on_vxlan_of_ours

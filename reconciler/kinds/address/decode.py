@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from reconciler.engine.kind import Dump, Place
+from reconciler.engine.reader import Dump, Place
 from reconciler.kinds.address.row import Address, AddressKey
 from reconciler.wire import netlink as wire
 

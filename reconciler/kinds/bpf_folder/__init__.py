@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import ObservationFailed, Reader, Scope
 from reconciler.kinds.bpf_folder.row import DEFAULT, OWN, BpfFolder, BpfFolderKey, in_folder, maps_of, pin_path, root_of, roots
 
 __all__ = ["DEFAULT", "KIND", "OWN", "BpfFolder", "BpfFolderKey", "in_folder", "maps_of", "pin_path", "root_of", "roots"]

@@ -6,8 +6,8 @@ import re
 from functools import lru_cache
 from typing import Annotated, NamedTuple
 
-from reconciler.engine.kind import Scope
 from reconciler.engine.model import Origin, Ref
+from reconciler.engine.reader import Scope
 from reconciler.kinds.spelling import Text
 
 DEFAULT = "/sys/fs/bpf/plumbline"

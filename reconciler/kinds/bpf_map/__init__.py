@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.bpf_folder.row import in_folder, maps_of, root_of, roots
 from reconciler.kinds.bpf_map.row import HOLD_ROWS, BpfMap, BpfMapKey, of_map, refs
 from reconciler.kinds.spelling import BadValue

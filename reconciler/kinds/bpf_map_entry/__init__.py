@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Key, Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.bpf_folder.row import pin_path
 from reconciler.kinds.bpf_map import HOLD_ROWS, of_map, pinned_maps
 from reconciler.kinds.bpf_map_entry import layout

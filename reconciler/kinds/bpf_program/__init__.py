@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.bpf_folder.row import in_folder, roots
 from reconciler.kinds.bpf_map import pinned_maps
 from reconciler.kinds.bpf_map.row import BpfMapKey, refs

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reconciler.engine.kind import NO_EFFECT, Kind, Reader, Scope
+from reconciler.engine.kind import NO_EFFECT, Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.bpf_program import Programs, programs_of
 from reconciler.kinds.bpf_program.row import of_program
 from reconciler.kinds.cgroup_attachment.row import CgroupAttachment, CgroupAttachmentKey, attachment

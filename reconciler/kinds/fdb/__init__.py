@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.fdb.decode import AGES, REQUEST, decode, many
 from reconciler.kinds.fdb.row import Fdb, FdbKey
 from reconciler.kinds.marks import exclusive, on_vxlan_of_ours

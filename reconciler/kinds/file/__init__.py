@@ -5,8 +5,9 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Sequence
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Seen, StagedFile
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.file.row import File, FileKey, as_bytes, file, own_name, refused, split, staging
 from reconciler.kinds.spelling import BadValue
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Claim, Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.link.bridge import Bridge, BridgePort
 from reconciler.kinds.link.claims import claims
 from reconciler.kinds.link.decode import REQUEST, decode

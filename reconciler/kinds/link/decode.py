@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from reconciler.engine.kind import Dump, Place
+from reconciler.engine.reader import Dump, Place
 from reconciler.kinds.link import vxlan
 from reconciler.kinds.link.bridge import decode_port
 from reconciler.kinds.link.row import Link, LinkKey

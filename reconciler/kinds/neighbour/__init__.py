@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.marks import PROTOCOL, exclusive
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.neighbour.decode import AGES, PROXY_REQUEST, REQUEST, decode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from reconciler.engine.kind import Dump, Place
+from reconciler.engine.reader import Dump, Place
 from reconciler.kinds.nexthop.row import Nexthop, NexthopKey
 from reconciler.wire import netlink as wire
 

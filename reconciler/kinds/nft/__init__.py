@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Dump, Kind, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Seen
+from reconciler.engine.reader import Dump, ObservationFailed, Reader, Scope
 from reconciler.kinds.nft.decode import decode
 from reconciler.kinds.nft.elements import canonical
 from reconciler.kinds.nft.row import OWN, Chain, Nft, NftKey, NftSet, chain, nft, own_table, priority, rule, stated_priority

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reconciler.engine.kind import ObservationFailed
+from reconciler.engine.reader import ObservationFailed
 
 
 def has_no_netfilter(failure: ObservationFailed) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Dump, Kind, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import Dump, ObservationFailed, Reader, Scope
 from reconciler.kinds.nft import AFTER_LINKS
 from reconciler.kinds.nft.row import OWN, own_table
 from reconciler.kinds.nft.tool import has_no_netfilter

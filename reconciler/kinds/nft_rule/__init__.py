@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from reconciler.engine.kind import Dump, Kind, ObservationFailed, Reader, Scope, ToolMissing
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Seen
+from reconciler.engine.reader import Dump, ObservationFailed, Reader, Scope, ToolMissing
 from reconciler.kinds.nft.decode import logical_lines, words_of
 from reconciler.kinds.nft.elements import canonical
 from reconciler.kinds.nft.row import own_table

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Seen, with_fields
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.ovs_bridge import database
 from reconciler.kinds.ovs_bridge.advice import advice
 from reconciler.kinds.ovs_bridge.database import Database, Record

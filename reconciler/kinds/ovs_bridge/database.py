@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from reconciler.engine.kind import ObservationFailed, Reader, Scope, ToolMissing
+from reconciler.engine.reader import ObservationFailed, Reader, Scope, ToolMissing
 from reconciler.kinds.ovs_bridge.settings import KEYS, MARK, Setting
 
 FOLDER = "/var/run/openvswitch"  # where every distribution has it

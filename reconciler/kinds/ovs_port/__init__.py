@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import NO_EFFECT, Kind, Reader, Scope
+from reconciler.engine.kind import NO_EFFECT, Kind
 from reconciler.engine.model import Owner, Ref, Seen, with_fields
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.ovs_bridge import database
 from reconciler.kinds.ovs_bridge.advice import advice

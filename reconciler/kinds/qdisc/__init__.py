@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.bpf_program import Programs, programs_of
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.qdisc import tc

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from reconciler.engine.kind import Dump, Place
+from reconciler.engine.reader import Dump, Place
 from reconciler.wire import netlink as wire
 
 RTM_NEWQDISC, RTM_GETQDISC, RTM_NEWTFILTER, RTM_GETTFILTER = 36, 38, 44, 46

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from reconciler.engine.kind import Dump, Place
+from reconciler.engine.reader import Dump, Place
 from reconciler.kinds.marks import PROTOCOL
 from reconciler.kinds.route.row import Hop, Route, RouteKey
 from reconciler.wire import netlink as wire

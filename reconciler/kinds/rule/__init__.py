@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.marks import PROTOCOL
 from reconciler.kinds.rule.decode import REQUEST, decode
 from reconciler.kinds.rule.row import NONE, Rule, RuleKey, mark

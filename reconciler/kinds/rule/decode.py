@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from reconciler.engine.kind import Dump, Place
+from reconciler.engine.reader import Dump, Place
 from reconciler.kinds.rule.row import NONE, Rule, RuleKey, ip_protocol, mark, ports
 from reconciler.wire import netlink as wire
 

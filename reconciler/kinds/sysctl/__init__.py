@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import Reader, Scope
 from reconciler.kinds.sysctl.row import Sysctl, SysctlKey, words
 
 __all__ = ["KIND", "Sysctl", "SysctlKey", "device_of", "path_of", "sysctl"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import Kind, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Claim, Owner, Ref, Seen
+from reconciler.engine.reader import ObservationFailed, Reader, Scope
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.wg_peer.row import WgPeer, WgPeerKey
 from reconciler.kinds.wireguard import on_wireguard_of_ours

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.engine.kind import NO_EFFECT, Kind, ObservationFailed, Reader, Scope
+from reconciler.engine.kind import NO_EFFECT, Kind
 from reconciler.engine.model import Owner, Ref, Seen
+from reconciler.engine.reader import ObservationFailed, Reader, Scope
 from reconciler.kinds.marks import GROUP
 from reconciler.kinds.needs import on_link
 from reconciler.kinds.spelling import BadValue

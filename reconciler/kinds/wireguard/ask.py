@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from reconciler.engine.kind import Reader, Scope, ToolMissing
+from reconciler.engine.reader import Reader, Scope, ToolMissing
 from reconciler.kinds.link.decode import REQUEST, decode
 
 NONE = "(none)"

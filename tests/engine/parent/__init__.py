@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from reconciler.engine.kind import Kind, ObservationFailed, Scope
+from reconciler.engine.kind import Kind
 from reconciler.engine.model import Claim, Owner, Seen
+from reconciler.engine.reader import ObservationFailed, Scope
 
 
 class ParentKey(NamedTuple):

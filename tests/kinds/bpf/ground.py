@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from reconciler.engine.guard import Limits
-from reconciler.engine.kind import Kinds, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Plan
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Result, Round
 from reconciler.kernel.bpf_attached import cgroups
 from reconciler.kernel.node import KernelNode

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.engine.kind import Place
+from reconciler.engine.reader import Place
 from reconciler.kinds.qdisc import tc
 from reconciler.wire import bpf
 from reconciler.wire.bpf_object import MapLayout, read_object

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.engine.kind import Scope
 from reconciler.engine.model import Verb, Wanted
 from reconciler.engine.observe import observe
+from reconciler.engine.reader import Scope
 from reconciler.engine.text import text
 from reconciler.kernel import bpf
 from reconciler.kinds.bpf_map_entry import layout

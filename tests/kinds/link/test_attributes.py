@@ -13,9 +13,10 @@ import yaml
 from pyroute2 import IPRoute
 
 import reconciler.kinds.link
-from reconciler.engine.kind import Kinds, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Verb
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Round
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds import all_kinds

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import Dump, Kinds, ObservationFailed, Scope, ToolMissing
+from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import Dump, ObservationFailed, Scope, ToolMissing
 from reconciler.engine.round import Round
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds.nft import KIND, Nft, NftSet, chain, nft, priority

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 import reconciler.kernel.node as kernel_node
-from reconciler.engine.kind import Kinds, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Result, Round
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds import nft, nft_rule

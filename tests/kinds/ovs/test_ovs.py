@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.engine.kind import Kinds, ObservationFailed, Scope, ToolMissing
+from reconciler.engine.kind import Kinds
 from reconciler.engine.merge import merge
 from reconciler.engine.model import Verb, Wanted
+from reconciler.engine.reader import ObservationFailed, Scope, ToolMissing
 from reconciler.engine.round import Result, Round
 from reconciler.kernel.netns import entered
 from reconciler.kernel.node import KernelNode

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.engine.kind import Kinds, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Verb, Wanted
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Round
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds.rule import KIND, Rule, RuleKey, mark

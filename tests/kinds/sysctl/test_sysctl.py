@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.engine.kind import Kinds, Scope
+from reconciler.engine.kind import Kinds
 from reconciler.engine.model import Wanted
+from reconciler.engine.reader import Scope
 from reconciler.engine.round import Round
 from reconciler.kernel.node import KernelNode
 from reconciler.kinds import all_kinds

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.engine.kind import Kinds, Scope, ToolMissing
+from reconciler.engine.kind import Kinds
 from reconciler.engine.merge import merge
+from reconciler.engine.reader import Scope, ToolMissing
 from reconciler.engine.round import Result, Round
 from reconciler.engine.serial import seen_document
 from reconciler.kernel.node import KernelNode
