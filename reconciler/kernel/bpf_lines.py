@@ -20,7 +20,7 @@ from reconciler.kernel import bpf
 from reconciler.kernel.bpf_maps import PinnedMaps
 from reconciler.kernel.bpf_objects import unfit
 from reconciler.kernel.processes import ToolFailed
-from reconciler.kernel.tools import Command, Run, Runner, each
+from reconciler.kernel.runners import Command, Run, Runner, each
 from reconciler.kinds.bpf_folder.row import pin_path
 from reconciler.wire.bpf import HOOKS, MapInfo
 

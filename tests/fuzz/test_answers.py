@@ -21,7 +21,7 @@ from reconciler.facts.merge import build_facts
 from reconciler.facts.model import Host, Node
 from reconciler.intents import Context, compile_node
 from reconciler.kernel.host import observe_host
-from reconciler.kernel.tools import _refused
+from reconciler.kernel.runners import _refused
 from reconciler.kinds import all_kinds
 from reconciler.kinds.spelling import spelled
 from reconciler.spec.load import load_text
