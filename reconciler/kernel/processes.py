@@ -15,9 +15,8 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 from typing import NamedTuple
 
-TIMEOUT = (
-    30.0  # seconds; a tool that takes longer hangs. The longest that a sound one was seen to take are two: a device with 10,000 children
-)
+# A tool that takes longer hangs: the longest that a sound one was seen to take are two seconds, for a device with 10,000 children.
+TIMEOUT = 30.0  # seconds
 ASKED = 10.0  # the same once this process was asked to end
 SLOW = 5.0  # seconds after which it is worth telling that a tool is waited for
 _SLICE = 0.2  # seconds; so often somebody who waits looks whether it was asked to end
