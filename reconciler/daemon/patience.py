@@ -53,6 +53,7 @@ class Patience:
         self._repairs: Counter[Ref] = Counter()  # within MEMORY
         self._rounds: deque[tuple[float, tuple[Ref, ...]]] = deque()  # when which of them were put right: thousands at once, perhaps
         self._fights: dict[Ref, Fight] = {}
+        self._by: dict[Ref, str] = {}  # who was told of when a row was put back more than once
         self._undone: frozenset[Ref] = frozenset()
 
     # -- what happened ---------------------------------------------------------------------
@@ -79,10 +80,13 @@ class Patience:
             self._repairs.update(peaceful)
             self._rounds.append((now, peaceful))
         begun = []
-        for row in [row for row in rows if row in self._fights or self._repairs[row] >= FIGHT]:
+        for row in [row for row in rows if row in self._fights or self._repairs[row] > 1]:
+            by = self._by[row] = who(row) or self._by.get(row, "")  # what is changed again while we put it back is told of too early
+            if row not in self._fights and self._repairs[row] < FIGHT:
+                continue
             fight = self._fights.get(row) or Fight(row, self._repairs[row] - 1, FIRST_PAUSE / 2, now)
             pause = min(SLOWEST, fight.pause * 2)
-            fight = Fight(row, fight.times + 1, pause, now + pause * self._chance(0.9, 1.1), who(row) or fight.by)
+            fight = Fight(row, fight.times + 1, pause, now + pause * self._chance(0.9, 1.1), by or fight.by)
             if row not in self._fights:
                 begun.append(fight)
             self._fights[row] = fight
@@ -100,6 +104,7 @@ class Patience:
             for row in rows:
                 if not self._repairs[row]:
                     del self._repairs[row]
+                    self._by.pop(row, None)
         self._fights = {row: fight for row, fight in self._fights.items() if now < fight.until + MEMORY}
 
     # -- what follows ----------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reconciler.daemon.doers import Doers
-from reconciler.daemon.patience import FIGHT, FIRST_PAUSE, MEMORY, SLOWEST, Patience
+from reconciler.daemon.patience import FIGHT, FIRST_PAUSE, MEMORY, SLOWEST, Fight, Patience
 from reconciler.engine.model import Ref
 from reconciler.kernel.events import Event
 
@@ -70,6 +70,19 @@ def test_put_back_ten_times_in_a_minute_is_a_fight(patience: Patience) -> None:
     assert (fight.row, fight.times, fight.by) == (ROW, FIGHT, "bird (pid 7)")
     assert "bird (pid 7)" in patience.resting(FIGHT)[ROW]
     assert list(patience.resting(FIGHT)) == [ROW]
+
+
+def test_whoever_was_told_of_once_is_the_other_party(patience: Patience) -> None:
+    """What changes the row again while it is put back is told of before the next round, and so to nobody."""
+    begun: tuple[Fight, ...] = ()
+    for number in range(FIGHT):
+        begun = patience.repaired([ROW, OTHER], lambda row: "bird (pid 812)" if row is ROW and number == 3 else "", number)  # noqa: B023
+    assert {fight.row: fight.by for fight in begun} == {ROW: "bird (pid 812)", OTHER: ""}
+    assert patience.repaired([ROW], nobody, FIGHT + MEMORY * 3) == ()
+    begun = ()
+    for number in range(1, FIGHT):
+        begun = patience.repaired([ROW], nobody, FIGHT + MEMORY * 3 + number)
+    assert [fight.by for fight in begun] == [""], "an hour later it may be another one"
 
 
 def test_the_same_ten_times_in_an_hour_is_none(patience: Patience) -> None:
