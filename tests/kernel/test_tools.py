@@ -40,13 +40,13 @@ def test_a_line_that_hangs_does_not_hold_up_the_others(netns: str, tmp_path: Pat
     sh("sysctl -qw net.ipv4.conf.all.rp_filter=1 net.ipv4.ip_forward=0 net.ipv4.conf.all.send_redirects=1")
     names = ("net.ipv4.conf.all.send_redirects", "net.ipv4.conf.all.rp_filter", "net.ipv4.ip_forward")
     scope = wanted(sysctl("", names[0], 0), sysctl("", names[1], 2), sysctl("", names[2], 1))
-    node = KernelNode(timeout=0.5)
+    node = KernelNode(timeout=1.0)
     with monkeypatch.context() as patch:
         patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         result = Round(node, all_kinds()).converge(scope)
     node.close()
     assert sh(f"sysctl -n {' '.join(names)}").split() == ["0", "1", "1"]
-    assert result.errors == (f"sysctl {names[1]}: sysctl did not end within 0.5 s and was stopped",)
+    assert result.errors == (f"sysctl {names[1]}: sysctl did not end within 1 s and was stopped",)
 
 
 def test_a_line_of_a_batch_that_hangs_is_found_and_the_others_run(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ printf "%s\\n" "$said" | exec {shutil.which("ip")} "$@"
 """)
     (tmp_path / "ip").chmod(0o755)
     scope = wanted(*blackholes(1, 2, 3, 4, 5))
-    node = KernelNode(timeout=0.5)
+    node = KernelNode(timeout=1.0)
     with monkeypatch.context() as patch:
         patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         result = Round(node, all_kinds()).converge(scope)
@@ -67,7 +67,7 @@ printf "%s\\n" "$said" | exec {shutil.which("ip")} "$@"
     assert sh("ip route show proto 94").split()[1::2] == [f"10.99.{number}.0/24" for number in (1, 2, 4, 5)]
     (error,) = result.errors
     assert error.startswith("route 254 10.99.3.0/24: ")
-    assert error.endswith("ip did not end within 0.5 s and was stopped at: ip route add blackhole 10.99.3.0/24 proto 94")
+    assert error.endswith("ip did not end within 1 s and was stopped at: ip route add blackhole 10.99.3.0/24 proto 94")
 
 
 def test_lines_behind_what_a_tool_had_read_are_told_apart(netns: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,9 +78,9 @@ def test_lines_behind_what_a_tool_had_read_are_told_apart(netns: str, tmp_path: 
     actions = [Action(Verb.UPDATE, change, Ref("line", (line,)), (), (Line("", line),)) for line in lines]
     with monkeypatch.context() as patch:
         patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        failures = run_actions(actions, processes=Processes(timeout=0.3))
-    at = f"ip did not end within 0.3 s and was stopped at one of the lines 1 to 2 of 3: {lines[0]} …"
-    behind = "not run: ip did not end within 0.3 s and was stopped before it came to this line"
+        failures = run_actions(actions, processes=Processes(timeout=1.0))
+    at = f"ip did not end within 1 s and was stopped at one of the lines 1 to 2 of 3: {lines[0]} …"
+    behind = "not run: ip did not end within 1 s and was stopped before it came to this line"
     assert failures == [Failure(at, ran=False), Failure(at, ran=False), Failure(behind, ran=False)]
 
 
