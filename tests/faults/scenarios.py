@@ -10,6 +10,7 @@ from reconciler.engine.reader import Scope
 from tests.namespaces import sh
 from tests.safety.node import SPEC, nothing, scope, uplink
 
+PARTS = "rollout: {allowPartition: true}\n"  # for a daemon that sees another VNI come
 FULL = SPEC + "cni: {}\n"
 ALONE = re.sub(r"\n  n3: .*", "", FULL)
 
@@ -54,7 +55,9 @@ SCENARIOS = (
         FULL.replace("fabric:\n", "fabric:\n  overlay: {mtu: 1400, ttl: 32}\n"),
         frozenset({"link", "file"}),
     ),
-    Scenario("vxlan is made anew", FULL, FULL.replace("fabric:\n", "fabric:\n  overlay: {vni: 5000}\n"), _PEER | {"link", "address"}),
+    Scenario(
+        "vxlan is made anew", FULL, f"{FULL}{PARTS}".replace("fabric:\n", "fabric:\n  overlay: {vni: 5000}\n"), _PEER | {"link", "address"}
+    ),
     Scenario("drift is repaired", FULL, FULL, _PEER | {"sysctl", "link", "address", "nft"}, _BREAKAGE),
     Scenario("cleanup", FULL, None, frozenset({"link", "nexthop", "route", "nft", "file"})),
     Scenario(
