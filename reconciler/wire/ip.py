@@ -31,22 +31,30 @@ def normal_address(address: str) -> str:
 @lru_cache(maxsize=REMEMBERED)
 def normal_network(network: str) -> str:
     """A network in its shortest form; host bits are an error. Raises ValueError."""
-    found = network_around(network)
-    if packed(network.partition("/")[0]) != packed(found.partition("/")[0]):
+    raw, length, host = _parts(network)
+    if host:
         raise ValueError(f"{network!r} has host bits set")
-    return found
+    return _text(raw, length)
 
 
 def network_around(text: str) -> str:
     """A network in its shortest form; host bits are left out. Raises ValueError."""
-    address, slash, length = text.partition("/")
+    raw, length, host = _parts(text)
+    return _text((int.from_bytes(raw, "big") ^ host).to_bytes(len(raw), "big"), length)
+
+
+def _parts(network: str) -> tuple[bytes, int, int]:
+    """Address, prefix length, and the host bits of the address. Raises ValueError."""
+    address, slash, length = network.partition("/")
     raw = packed(address)
     bits = len(raw) * 8
     if not slash or not length.isascii() or not length.isdigit() or int(length) > bits:
-        raise ValueError(f"{text!r} is no network: a prefix length of 0 to {bits} is missing")
-    host = (1 << (bits - int(length))) - 1
-    raw = (int.from_bytes(raw, "big") & ~host).to_bytes(len(raw), "big")
-    return f"{socket.inet_ntop(socket.AF_INET if bits == 32 else socket.AF_INET6, raw)}/{int(length)}"
+        raise ValueError(f"{network!r} is no network: a prefix length of 0 to {bits} is missing")
+    return raw, int(length), int.from_bytes(raw, "big") & ((1 << (bits - int(length))) - 1)
+
+
+def _text(raw: bytes, length: int) -> str:
+    return f"{socket.inet_ntop(socket.AF_INET if len(raw) == 4 else socket.AF_INET6, raw)}/{length}"
 
 
 @lru_cache(maxsize=REMEMBERED)
