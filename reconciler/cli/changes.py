@@ -64,11 +64,10 @@ def need_tools() -> None:
 
 def need_quiet() -> None:
     """Raises CannotGoOn where others run lines here and do not end. What a killed plumbline has left running is ended."""
-    from reconciler.kernel.writing import CannotWrite, alone
+    from reconciler.kernel.writing import CannotWrite, wait_for_others
 
     try:
-        with alone():
-            pass  # from here on nobody changes what is looked at behind our back
+        wait_for_others()
     except CannotWrite as others:
         raise CannotGoOn([str(others)]) from None
 

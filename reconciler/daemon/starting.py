@@ -24,7 +24,7 @@ from reconciler.engine.reader import ObservationFailed
 from reconciler.facts.nodes import KnownNodes
 from reconciler.intents import Memo
 from reconciler.kernel.lock import AlreadyRunning, NamespaceLock
-from reconciler.kernel.writing import CannotWrite, alone
+from reconciler.kernel.writing import CannotWrite, wait_for_others
 from reconciler.kinds import all_kinds
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def run(settings: Settings) -> int:
         try:
             if not settings.dry_run:
                 held.callback(NamespaceLock().close)
-                with alone():
-                    pass  # what an earlier one has left running must not go on behind the first look
+                wait_for_others()
             link = _link(settings, log) if settings.needs_api else None
             keeper = Keeper(
                 StateFolder(settings.state) if settings.state else None,

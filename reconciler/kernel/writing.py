@@ -60,6 +60,12 @@ def alone(ending: Callable[[], bool] = never, within: float = WITHIN) -> Iterato
             held.close()
 
 
+def wait_for_others() -> None:
+    """Before a first look: nobody goes on behind its back, not what a killed one has left running either. Raises CannotWrite."""
+    with alone():
+        pass
+
+
 @contextmanager
 def anyway(ending: Callable[[], bool] = never) -> Iterator[tuple[int, ...]]:
     """The same for the way back of a change that cut the node off: whoever still runs lines by then is waited for, and not for long."""
